@@ -1,0 +1,200 @@
+"""What every door shares: errors in one to three lines, exit statuses, and `run=DIR`.
+
+Exit status 0: done; 1: the run failed; 2: the request was wrong; 130 and 143: stopped by Ctrl-C
+and SIGTERM.
+"""
+
+import difflib
+import errno
+import logging
+import os
+import secrets
+import shutil
+import sys
+import traceback
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TypeVar
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from augcam.errors import UserError
+
+Options = TypeVar("Options")
+
+_NOT_WRITABLE = {
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.EEXIST,
+    errno.ENOENT, errno.EINVAL,
+}  # fmt: skip
+
+
+class Terminal(logging.Handler):
+    """Log lines above the progress bar on a terminal, plain lines anywhere else."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        from rich import get_console
+
+        get_console().print(self.format(record), markup=False, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def discarded_if_refused(folder: str | Path) -> Iterator[None]:
+    """Take away what Hydra wrote for a run that was refused; a run that had begun keeps its files."""
+    folder = Path(folder)
+    new = not any((folder / name).exists() for name in ("checkpoints", "metrics.json"))
+    try:
+        yield
+    except UserError:
+        if new:
+            for handler in logging.getLogger().handlers:
+                if isinstance(handler, logging.FileHandler):
+                    handler.close()
+            shutil.rmtree(folder / ".hydra", ignore_errors=True)
+            for log_file in folder.glob("*.log"):
+                log_file.unlink()
+            with suppress(OSError):
+                folder.rmdir()  # only where nothing else is in it
+        raise
+
+
+@contextmanager
+def reported() -> Iterator[None]:
+    """Turn what goes wrong inside into a message on stderr and an exit status."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception as error:
+        if any(argument.lower() == "debug=true" for argument in sys.argv[1:]):
+            traceback.print_exc()
+        message, status = _explained(error)
+        sys.stdout.flush()
+        print(message, file=sys.stderr)
+        sys.exit(status)
+
+
+def register_resolvers() -> None:
+    """`${unique:}`: six random hex digits, so that runs of the same second share no folder."""
+    OmegaConf.register_new_resolver("unique", lambda: secrets.token_hex(3), replace=True)
+
+
+def nearest(word: str, choices: Iterable[object]) -> str:
+    """A question naming the choices nearest to `word`, or all of them where none is near."""
+    names = sorted(str(choice) for choice in choices)
+    close = difflib.get_close_matches(word, names, n=3, cutoff=0.5)
+    return f"did you mean {' or '.join(close)}?" if close else f"there is: {', '.join(names)}"
+
+
+def _explained(error: Exception) -> tuple[str, int]:
+    from hydra.errors import HydraException, MissingConfigException
+
+    cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
+    if isinstance(error, UserError):
+        return "\n".join(f"augcam: {line}" for line in str(error).splitlines()), 2
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        group, _, name = str(error.missing_cfg_file).rpartition("/")
+        if error.options:
+            return f"augcam: {group}={name}: unknown; {nearest(name, error.options)}", 2
+        return f"augcam: {error.missing_cfg_file}: no such config", 2
+    if isinstance(cause, OmegaConfBaseException) and cause.full_key:
+        parent = cause.parent_node
+        keys = [str(key) for key in parent] if isinstance(parent, Iterable) else []
+        wrong = str(cause.key)
+        if keys and wrong not in keys:
+            where = f"{cause.full_key}: there is no such key; {nearest(wrong, keys)}"
+            return f"augcam: {where}", 2
+        return f"augcam: {cause.full_key}: {str(cause).splitlines()[0]}", 2
+    if isinstance(error, (HydraException, OmegaConfBaseException)):
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        return "augcam: " + "\n        ".join(lines[:2]), 2
+    if isinstance(error, OSError) and error.errno in _NOT_WRITABLE:
+        where = f"{error.filename}: " if error.filename else ""
+        return (
+            f"augcam: {where}{error.strerror}; hydra.run.dir=DIR writes to another folder "
+            "(hydra.sweep.dir=DIR a sweep)"
+        ), 2
+    return f"augcam: {type(error).__name__}: {error}\n        debug=true shows where", 1
+
+
+def continue_run(arguments: Sequence[str]) -> list[str]:
+    """The command line with `run=DIR` written out for Hydra: the folder's own config and place.
+
+    Without `run=` the arguments come back as they are. Further overrides win over the run's config.
+
+    Raises:
+        UserError: DIR is no run folder, or `run=` comes with a sweep.
+    """
+    given = [argument for argument in arguments if argument.startswith("run=")]
+    if not given:
+        return list(arguments)
+    folder = Path(given[-1].removeprefix("run=")).expanduser().absolute()
+    if {"-m", "--multirun"} & set(arguments):
+        raise UserError(f"run={folder}: one run continues at a time, without -m")
+    if not (folder / ".hydra" / "config.yaml").is_file():
+        raise UserError(
+            f"run={folder}: not a run folder, .hydra/config.yaml is missing; "
+            "give a folder that train.py made"
+        )
+    rest = [argument for argument in arguments if argument not in given]
+    escaped = str(folder).replace("\\", "\\\\").replace("'", "\\'")
+    return [
+        *rest,
+        f"--config-path={folder / '.hydra'}",
+        "--config-name=config",
+        f"hydra.run.dir='{escaped}'",
+        # The folder keeps the record of how it began; train() writes the config that it goes on with.
+        "hydra.output_subdir=null",
+        f"hydra.searchpath=['{Path(__file__).parents[2] / 'conf'}']",
+        "hydra/job_logging=augcam",
+        "hydra/hydra_logging=augcam",
+        "hydra.job.name=train",
+    ]
+
+
+def options(schema: type[Options], arguments: Sequence[str], usage: str) -> Options:
+    """`key=value` arguments as an instance of a pydantic model, for the doors without Hydra.
+
+    `--help` prints `usage` and the model's fields with their descriptions and defaults, and exits.
+
+    Raises:
+        UserError: an unknown key, or a value of the wrong type or range; all at once.
+    """
+    from pydantic import BaseModel, ValidationError
+
+    assert issubclass(schema, BaseModel)
+    fields = schema.model_fields
+    if {"-h", "--help"} & set(arguments):
+        print(usage.strip(), "\n")
+        for name, field in fields.items():
+            default = "" if field.is_required() else f" [{field.default}]"
+            print(f"  {name + '=':<14}{field.description}{default}")
+        sys.exit(0)
+    problems = [f"{a}: write key=value" for a in arguments if "=" not in a]
+    pairs = [argument.split("=", 1) for argument in arguments if "=" in argument]
+    problems += [
+        f"{key}: there is no such key; {nearest(key, fields)}"
+        for key, _ in pairs
+        if key not in fields
+    ]
+    values = {key: value for key, value in pairs if key in fields}
+    parsed = None
+    try:
+        # Lists as in Hydra: a,b or [a,b]; everything else as YAML reads it.
+        parsed = schema.model_validate(
+            {
+                key: value.strip("[]").split(",")
+                if "tuple" in str(fields[key].annotation) or "list" in str(fields[key].annotation)
+                else OmegaConf.create({"value": value})["value"]
+                for key, value in values.items()
+            }
+        )
+    except ValidationError as error:
+        for problem in error.errors(include_url=False):
+            key = str(problem["loc"][0]) if problem["loc"] else "options"
+            given = "" if problem["type"] == "missing" else f"={values.get(key, '')}"
+            problems.append(f"{key}{given}: {problem['msg']}")
+    if problems or parsed is None:
+        raise UserError("\n".join(dict.fromkeys(problems)))
+    return parsed

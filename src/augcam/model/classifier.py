@@ -1,0 +1,207 @@
+"""The LightningModule: loss, metrics, and an optimizer whose schedule spans exactly the run."""
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torchmetrics import MeanMetric, Metric, MetricCollection
+from torchmetrics.classification import (
+    MulticlassAccuracy,
+    MulticlassCalibrationError,
+    MulticlassConfusionMatrix,
+)
+
+NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm)
+
+
+def decay_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Parameter groups in which normalisation layers and biases are left out of the decay.
+
+    He et al., "Bag of Tricks", arXiv 1812.01187, section 3.1.
+    """
+    decayed, spared = [], []
+    for part in module.modules():
+        for name, parameter in part.named_parameters(recurse=False):
+            spare = isinstance(part, NORMS) or name == "bias"
+            (spared if spare else decayed).append(parameter)
+    return [
+        {"params": decayed, "weight_decay": weight_decay},
+        {"params": spared, "weight_decay": 0.0},
+    ]
+
+
+def held_out_metrics(num_classes: int) -> MetricCollection:
+    """Loss, top-1, top-5, calibration error (15 bins) and confusion matrix of a whole data set.
+
+    With fewer than five classes "top-5" counts among all of them. The values are those of the
+    whole set under any number of processes: every state is summed or gathered over the ranks.
+    """
+    return MetricCollection(
+        {
+            "accuracy": MulticlassAccuracy(num_classes, average="micro"),
+            "top5": MulticlassAccuracy(num_classes, top_k=min(5, num_classes), average="micro"),
+            "ece": MulticlassCalibrationError(num_classes, n_bins=15),
+            "confusion": MulticlassConfusionMatrix(num_classes),
+        },
+        compute_groups=False,
+    )
+
+
+class Classifier(pl.LightningModule):
+    """A network, what it minimises, and what is measured.
+
+    Batches are `(images, labels, index)`: float32 (B, 3, H, W), int64 (B,), int64 (B,). At the end
+    of validation and test the callback metrics hold `{val,test}/{loss,accuracy,top5,ece}` and
+    `{val,test}/accuracy_class/NAME`; `results["val"]` and `results["test"]` keep the same as plain
+    numbers with the confusion matrix (rows = true class), and survive a resume. `train_metrics()`
+    has the running epoch's loss and accuracy.
+
+    Args:
+        network: images to logits (B, C).
+        classes: the C class names.
+        make_optimizer: parameter groups to optimizer.
+        make_scheduler: optimizer and number of optimizer steps of the run to Lightning's
+            scheduler dictionary.
+        weight_decay: of the parameters that decay.
+        decay_norm_and_bias: let it act on normalisation layers and biases as well.
+        label_smoothing: in [0, 1).
+        l1: weight of the sum of the absolute values of the weights that decay.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        classes: Sequence[str],
+        make_optimizer: Callable[[Iterable[dict[str, Any]]], Optimizer],
+        make_scheduler: Callable[[Optimizer, int], Mapping[str, Any]],
+        weight_decay: float = 0.0,
+        decay_norm_and_bias: bool = False,
+        label_smoothing: float = 0.0,
+        l1: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.classes = tuple(classes)
+        self.make_optimizer = make_optimizer
+        self.make_scheduler = make_scheduler
+        self.weight_decay = weight_decay
+        self.decay_norm_and_bias = decay_norm_and_bias
+        self.label_smoothing = label_smoothing
+        self.l1 = l1
+        self.results: dict[str, dict[str, Any]] = {}
+        self.random_state: Tensor | None = None
+        self.train_scores = nn.ModuleDict(
+            {"loss": MeanMetric(), "accuracy": MulticlassAccuracy(len(classes), average="micro")}
+        )
+        for score in self.train_scores.values():
+            assert isinstance(score, Metric)
+            score.persistent(True)  # half an epoch's sums travel with a checkpoint
+        self.losses = nn.ModuleDict({"val_": MeanMetric(), "test_": MeanMetric()})
+        self.scores = nn.ModuleDict(
+            {"val_": held_out_metrics(len(classes)), "test_": held_out_metrics(len(classes))}
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (B, C) of images (B, 3, H, W)."""
+        logits: Tensor = self.network(images)
+        return logits
+
+    def training_step(self, batch: tuple[Tensor, Tensor, Tensor], _: int) -> Tensor:
+        """The objective of one batch: smoothed cross-entropy plus L1."""
+        images, labels, _index = batch
+        logits = self(images).float()
+        objective = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
+        with torch.no_grad():
+            # The chart shows plain cross-entropy, so that it compares with validation's.
+            self.train_scores["loss"].update(F.cross_entropy(logits, labels), len(labels))
+            self.train_scores["accuracy"].update(logits, labels)
+        if self.l1:
+            weights, _biases = decay_groups(self.network, 0.0)
+            objective = objective + self.l1 * sum(w.abs().sum() for w in weights["params"])
+        return objective
+
+    def train_metrics(self) -> dict[str, float]:
+        """Loss and accuracy over the epoch so far, as the network was at each step."""
+        return {name: float(score.compute()) for name, score in self.train_scores.items()}  # type: ignore[operator]
+
+    def on_train_epoch_end(self) -> None:
+        # Callbacks have seen train_metrics() by now; checkpoints are written after this.
+        for score in self.train_scores.values():
+            score.reset()  # type: ignore[operator]
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep torch's random state too: after a resume dropout goes on as if nothing happened."""
+        checkpoint["random_state"] = torch.get_rng_state()
+        checkpoint["results"] = self.results
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.random_state = checkpoint["random_state"]
+        self.results = checkpoint["results"]
+
+    def on_train_start(self) -> None:
+        if self.random_state is not None:
+            torch.set_rng_state(self.random_state.cpu())
+            self.random_state = None
+
+    def validation_step(self, batch: tuple[Tensor, Tensor, Tensor], _: int) -> Tensor:
+        """The batch's logits (B, C), float32, for callbacks; the metrics have seen them."""
+        return self._measure(batch, "val")
+
+    def on_validation_epoch_end(self) -> None:
+        self._publish("val")
+
+    def test_step(self, batch: tuple[Tensor, Tensor, Tensor], _: int) -> Tensor:
+        """As `validation_step`, for the test set."""
+        return self._measure(batch, "test")
+
+    def on_test_epoch_end(self) -> None:
+        self._publish("test")
+
+    def _measure(self, batch: tuple[Tensor, Tensor, Tensor], split: str) -> Tensor:
+        images, labels, _index = batch
+        logits: Tensor = self(images).float()
+        self.losses[f"{split}_"].update(F.cross_entropy(logits, labels), len(labels))
+        self.scores[f"{split}_"].update(logits.softmax(dim=1), labels)
+        return logits
+
+    def _publish(self, split: str) -> None:
+        scores, loss = self.scores[f"{split}_"], self.losses[f"{split}_"]
+        assert isinstance(scores, MetricCollection)
+        assert isinstance(loss, MeanMetric)
+        values = scores.compute()
+        confusion = values.pop("confusion")
+        values["loss"] = loss.compute()
+        # A class without images has no accuracy: 0/0 is left as NaN.
+        per_class = dict(zip(self.classes, confusion.diag() / confusion.sum(dim=1), strict=True))
+        logged = values | {f"accuracy_class/{name}": value for name, value in per_class.items()}
+        # compute() has gathered over the ranks: the mean over them is the value itself.
+        for name, value in logged.items():
+            self.log(f"{split}/{name}", value.float(), logger=False, sync_dist=True)
+        scores.reset()
+        loss.reset()
+        if not self.trainer.sanity_checking:
+            self.results[split] = {name: float(value) for name, value in values.items()} | {
+                "accuracy_per_class": {name: float(value) for name, value in per_class.items()},
+                "confusion": confusion.tolist(),
+            }
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """The optimizer, and a schedule over exactly the steps that the trainer will make."""
+        if self.decay_norm_and_bias:
+            groups = [{"params": list(self.network.parameters())}]
+            groups[0]["weight_decay"] = self.weight_decay  # type: ignore[assignment]
+        else:
+            groups = decay_groups(self.network, self.weight_decay)
+        optimizer = self.make_optimizer(groups)
+        steps = self.trainer.estimated_stepping_batches
+        if not math.isfinite(steps):
+            raise ValueError("the schedule needs an end: set trainer.max_epochs or max_steps")
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": dict(self.make_scheduler(optimizer, int(steps))),
+        }

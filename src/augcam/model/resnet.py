@@ -1,0 +1,44 @@
+"""torchvision's ResNet with the CIFAR stem: small images keep their resolution."""
+
+from collections.abc import Sequence
+
+from torch import nn
+from torchvision.models.resnet import BasicBlock, ResNet
+
+
+def resnet(
+    num_classes: int,
+    width: int = 64,
+    blocks: Sequence[int] = (2, 2, 2, 2),
+    dropout: float = 0.0,
+) -> ResNet:
+    """A residual network of basic blocks (He et al., arXiv 1512.03385) for 32x32 images.
+
+    The first convolution is 3x3 with stride 1 and there is no max-pool, so the four stages see
+    maps of 32, 16, 8 and 4 pixels. With the defaults this is torchvision's `resnet18` so changed:
+    11,173,962 parameters for ten classes.
+
+    Args:
+        num_classes: length of the logits.
+        width: channels of the first stage; the others have 2, 4 and 8 times as many.
+        blocks: basic blocks of each of the four stages.
+        dropout: probability of dropping a feature before the head.
+
+    Returns:
+        A network from (B, 3, H, W) float to (B, num_classes) logits, its layers named `layer1` to
+        `layer4`, initialised as torchvision does (Kaiming normal, fan out).
+    """
+    network = ResNet(BasicBlock, list(blocks), num_classes=num_classes)
+    network.inplanes = width
+    network.conv1 = nn.Conv2d(3, width, kernel_size=3, padding=1, bias=False)
+    network.bn1 = nn.BatchNorm2d(width)
+    network.maxpool = nn.Identity()
+    for stage, (depth, stride) in enumerate(zip(blocks, (1, 2, 2, 2), strict=True)):
+        layer = network._make_layer(BasicBlock, width * 2**stage, depth, stride=stride)
+        setattr(network, f"layer{stage + 1}", layer)
+    head = nn.Linear(width * 8, num_classes)
+    network.fc = nn.Sequential(nn.Dropout(dropout), head) if dropout else head
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+    return network

@@ -1,0 +1,247 @@
+"""The run folder, its files in and out, and config -> data and network, for a new run as for a finished one."""
+
+import json
+import os
+import platform
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.utils import get_class
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+from torch.optim import Optimizer
+
+from augcam.config import Config, validate
+from augcam.data import augment
+from augcam.data.datamodule import ImageDataModule
+from augcam.data.sources import CIFAR10, ImageFolder, Shapes, Source
+from augcam.errors import UserError
+from augcam.model.classifier import Classifier
+from augcam.model.resnet import resnet
+
+
+class RunFolder:
+    """All there is to know about one run: its config, metrics, weights, events and figures."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.config_file = self.path / ".hydra" / "config.yaml"
+        self.metrics_file = self.path / "metrics.json"
+        self.predictions_file = self.path / "test_predictions.npz"
+        self.figures = self.path / "figures"
+        self.checkpoints = self.path / "checkpoints"
+        self.last = self.checkpoints / "last.ckpt"
+        self.best = self.checkpoints / "best.ckpt"
+
+    def __str__(self) -> str:
+        try:
+            return str(self.path.relative_to(Path.cwd()))
+        except ValueError:
+            return str(self.path)
+
+    def config(self) -> Config:
+        """The run's own config.
+
+        Raises:
+            UserError: this is no run folder, or its config is not one that this version knows.
+        """
+        if not self.config_file.is_file():
+            raise UserError(
+                f"run={self}: not a run folder, .hydra/config.yaml is missing; "
+                "give a folder that train.py made"
+            )
+        loaded = OmegaConf.load(self.config_file)
+        if not isinstance(loaded, DictConfig):
+            raise UserError(f"run={self}: .hydra/config.yaml holds no config")
+        return validate(loaded)
+
+    def save_config(self, config: DictConfig) -> None:
+        """Write the composed config, its name settled, so that the folder alone can go on.
+
+        Other interpolations stay: a folder that moves finds the data through AUGCAM_DATA there.
+        """
+        kept = config.copy()
+        kept.name = config.name
+        self.config_file.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(self.config_file, OmegaConf.to_yaml(kept))
+
+    def metrics(self) -> dict[str, Any] | None:
+        """The content of metrics.json; None where the run has not written it.
+
+        Raises:
+            UserError: the file is not JSON.
+        """
+        try:
+            read: dict[str, Any] = json.loads(self.metrics_file.read_text())
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            raise UserError(f"{self.metrics_file}: not JSON ({error})") from None
+        return read
+
+    def write_metrics(self, metrics: Mapping[str, Any]) -> None:
+        """Write metrics.json whole or not at all. NaN becomes null, which is what JSON has."""
+        text = json.dumps(_without_nan(metrics), indent=2, allow_nan=False)
+        write_atomically(self.metrics_file, text + "\n")
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write beside the target, then put in place: a reader sees the old file or the new one."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside.write_text(text)
+    beside.replace(path)
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_nan(child) for key, child in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_nan(child) for child in value]
+    return None if isinstance(value, float) and value != value else value
+
+
+def build_source(config: Config) -> Source:
+    """Where the run's images come from."""
+    data = config.data
+    if data.name == "cifar10":
+        return CIFAR10(data.root)
+    if data.name == "shapes":
+        return Shapes(data.seed, data.train_size, data.test_size, data.shortcut)
+    return ImageFolder(data.root, data.image_size)
+
+
+def build_data(config: Config) -> ImageDataModule:
+    """The run's LightningDataModule, nothing read yet.
+
+    Raises:
+        UserError: the augmentation pipeline cannot be built.
+    """
+    workers = config.data.num_workers
+    return ImageDataModule(
+        build_source(config),
+        augment.build(config.aug, config.seed),
+        batch_size=config.data.batch_size,
+        eval_batch_size=config.data.eval_batch_size,
+        num_workers=auto_workers(config.trainer.accelerator) if workers == "auto" else workers,
+        holdout=config.data.holdout,
+        seed=config.seed,
+    )
+
+
+def build_network(config: Config, num_classes: int) -> nn.Module:
+    """The run's network, freshly initialised: (B, 3, H, W) float to (B, num_classes) logits."""
+    model = config.model
+    return resnet(num_classes, model.width, model.blocks, model.dropout)
+
+
+def build_classifier(config: Config, classes: Iterable[str]) -> Classifier:
+    """Network, loss, optimizer and schedule of the run, compiled and laid out as the config says."""
+    names = tuple(classes)
+    network = build_network(config, len(names))
+    if config.model.channels_last:  # auto too: measured faster in every precision
+        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if config.model.compile:
+        network.compile()  # in place: the names in checkpoints stay
+    return Classifier(
+        network,
+        names,
+        make_optimizer=_optimizer_maker(config),
+        make_scheduler=partial(_make_scheduler, config),
+        weight_decay=config.optim.weight_decay,
+        decay_norm_and_bias=config.optim.decay_norm_and_bias,
+        label_smoothing=config.loss.label_smoothing,
+        l1=config.loss.l1,
+    )
+
+
+def load_network(folder: RunFolder, checkpoint: Path, num_classes: int) -> nn.Module:
+    """The network of a run with the weights of one of its checkpoints, in evaluation mode.
+
+    Only tensors and plain values are read (`weights_only=True`): nothing in the file is executed.
+
+    Raises:
+        UserError: the checkpoint is missing, cannot be read, holds other things than weights, or
+            belongs to another architecture.
+    """
+    network = build_network(folder.config(), num_classes)
+    if not checkpoint.is_file():
+        raise UserError(f"run={folder}: there is no {checkpoint.name} yet; has an epoch ended?")
+    try:
+        saved = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+    except Exception as error:
+        reason = str(error).splitlines()[0][:120]
+        raise UserError(f"{checkpoint}: not a checkpoint of weights alone ({reason})") from None
+    prefix = "network."
+    weights = {k.removeprefix(prefix): v for k, v in saved.items() if k.startswith(prefix)}
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError:
+        raise UserError(
+            f"{checkpoint}: its weights do not fit the network of this run's config "
+            f"({folder.config().model.name}, {num_classes} classes)"
+        ) from None
+    return network.eval()
+
+
+def _optimizer_maker(config: Config) -> Callable[[Iterable[dict[str, Any]]], Optimizer]:
+    maker: Any = get_class(config.optim.target)
+    arguments = config.optim.arguments()
+    try:
+        maker([nn.Parameter(torch.zeros(1))], **arguments)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"optim: {config.optim.target}: {error}") from None
+    return partial(maker, **arguments)
+
+
+def _make_scheduler(config: Config, optimizer: Optimizer, steps: int) -> dict[str, Any]:
+    maker: Any = get_class(config.scheduler.target)
+    arguments = {
+        name: steps if value == "auto" else value
+        for name, value in config.scheduler.arguments().items()
+    }
+    return {"scheduler": maker(optimizer, **arguments), "interval": config.scheduler.interval}
+
+
+def auto_precision(accelerator: str) -> str:
+    """bf16-mixed where the hardware computes in bfloat16, else 32-true.
+
+    Emulated bfloat16 is far slower than float32: on an AVX2 CPU one step took 25 times as long.
+    """
+    if uses_gpu(accelerator):
+        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
+    if accelerator in ("auto", "cpu") and not torch.backends.mps.is_available():
+        capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+        native = capabilities.get("avx512_bf16") or capabilities.get("amx_bf16")
+        return "bf16-mixed" if native else "32-true"
+    return "32-true"
+
+
+def auto_workers(accelerator: str) -> int:
+    """Loader processes. On a CPU the training step is the limit and workers would take its cores."""
+    if not uses_gpu(accelerator):
+        return 0
+    share = max(1, torch.cuda.device_count())
+    return min(16, max(1, (os.cpu_count() or 1) // share))
+
+
+def uses_gpu(accelerator: str) -> bool:
+    """Whether a run with this `trainer.accelerator` computes on CUDA."""
+    return accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+
+
+def environment() -> dict[str, Any]:
+    """What a number depends on beside the config: versions and machine."""
+    import pytorch_lightning
+
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "pytorch_lightning": pytorch_lightning.__version__,
+        "albumentations": version("albumentations"),
+        "cores": os.cpu_count(),
+        "torch_threads": torch.get_num_threads(),
+    }

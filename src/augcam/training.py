@@ -1,0 +1,429 @@
+"""One run, from a config to metrics.json: build the parts, fit, test, write down what came out."""
+
+import logging
+import os
+import signal
+import sys
+import time
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
+from omegaconf import DictConfig
+from pytorch_lightning import Callback, Trainer
+from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from rich import get_console
+from rich.table import Table
+
+from augcam import runs
+from augcam.callbacks import (
+    AugmentationPreview,
+    GracefulStop,
+    ProgressDisplay,
+    Recorder,
+    Stopped,
+    first_of_each_class,
+    tensorboard,
+)
+from augcam.config import Config
+from augcam.data.datamodule import ImageDataModule
+from augcam.errors import UserError
+from augcam.explain.callback import GradCamPanels
+from augcam.model.classifier import Classifier
+from augcam.pictures import confusion_figure, curves_figure, figure_array, save_png
+from augcam.runs import RunFolder
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """How a run ended: its folder, the content of metrics.json, and the signal that stopped it."""
+
+    folder: RunFolder
+    metrics: Mapping[str, Any]
+    signum: int | None = None
+
+    @property
+    def objective(self) -> float | None:
+        """Validation accuracy (0..1) after the last epoch: what a sweeper maximises."""
+        val = self.metrics.get("val")
+        return val["accuracy"] if val else None
+
+
+def train(config: Config, folder: RunFolder) -> RunResult:
+    """Train as `config` says in `folder`, test once at the end, and write metrics.json.
+
+    A folder with a last checkpoint is continued to the result that it would have had; one that has
+    finished is left alone.
+
+    Raises:
+        UserError: the data, the augmentation, or what the Trainer was asked for is wrong.
+    """
+    earlier = folder.metrics()
+    if earlier and earlier.get("status") == "finished":
+        log.info("%s has finished: nothing to do", folder)
+        return RunResult(folder, earlier)
+
+    quiet_libraries()
+    pl.seed_everything(config.seed, workers=True, verbose=False)
+    data = runs.build_data(config)
+    data.prepare_data()
+    data.setup("fit")
+    classifier = runs.build_classifier(config, data.classes)
+    recorder = Recorder()
+    trainer = build_trainer(config, folder, data, recorder)
+    log.info(described(config, folder, data, classifier, trainer))
+
+    signum = None
+    try:
+        trainer.fit(classifier, data, ckpt_path=resume_point(folder))
+        trainer.test(classifier, data, verbose=False)
+    except Stopped as stop:
+        signum = stop.signum
+    except SystemExit:  # Lightning's answer to a second Ctrl-C
+        signum = signal.SIGINT
+
+    metrics = summary(config, folder, classifier, trainer, recorder, interrupted=signum is not None)
+    if trainer.is_global_zero and not trainer.fast_dev_run:
+        folder.write_metrics(metrics)
+        if signum is None:
+            draw_figures(folder, classifier, trainer, recorder, metrics)
+    return RunResult(folder, metrics, signum)
+
+
+def resume_point(folder: RunFolder) -> Path | None:
+    """The last checkpoint, where the run has one."""
+    if not folder.last.is_file():
+        return None
+    log.info("going on from %s", folder.last)
+    return folder.last
+
+
+def build_trainer(
+    config: Config, folder: RunFolder, data: ImageDataModule, recorder: Recorder
+) -> Trainer:
+    """Lightning's Trainer with the run's flags, logger, checkpoints and callbacks."""
+    flags = config.trainer.model_dump()
+    if flags["precision"] == "auto":
+        flags["precision"] = runs.auto_precision(flags["accelerator"])
+    show_bar = flags.pop("enable_progress_bar")
+    if flags["benchmark"] is None:
+        flags["benchmark"] = runs.uses_gpu(flags["accelerator"]) and not flags["deterministic"]
+    preview = first_of_each_class(data.train_set.labels, config.preview.samples)
+    callbacks: list[Callback] = [
+        recorder,
+        *([ProgressDisplay(recorder)] if show_bar else []),
+        AugmentationPreview(
+            data.train_set.images[preview],
+            [data.classes[int(label)] for label in data.train_set.labels[preview]],
+            data.pipeline,
+            config.preview.draws,
+            folder.figures / "augmentation_preview.png",
+        ),
+        GradCamPanels(
+            data.classes,
+            data.mean,
+            data.std,
+            **config.explain.model_dump(),
+            seed=config.seed,
+            figures=folder.figures,
+        ),
+        TestPredictions(folder.predictions_file),
+        GracefulStop(folder.last),
+        *checkpoints(config, folder),
+    ]
+    try:
+        return Trainer(
+            **flags,
+            default_root_dir=folder.path,
+            logger=TensorBoardLogger(
+                folder.path, name="", version="", default_hp_metric=False, max_queue=1000
+            ),
+            callbacks=callbacks,
+            plugins=[AtomicCheckpoints()],
+            enable_progress_bar=False,  # ours is a callback
+            enable_model_summary=False,
+            use_distributed_sampler=False,  # the data module shards by itself
+        )
+    except MisconfigurationException as error:
+        raise UserError(f"trainer: {' '.join(str(error).split())}") from None
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise UserError(f"trainer: {' '.join(str(error).split())[:300]}") from None
+
+
+def checkpoints(config: Config, folder: RunFolder) -> list[Callback]:
+    """`last.ckpt` after every epoch, `best.ckpt` at the highest validation accuracy."""
+    always = dict(
+        dirpath=folder.checkpoints,
+        save_on_train_epoch_end=True,
+        enable_version_counter=False,
+        auto_insert_metric_name=False,
+    )
+    kept: list[Callback] = [ModelCheckpoint(filename="last", **always)]  # type: ignore[arg-type]
+    if config.data.holdout and config.trainer.limit_val_batches != 0:
+        best = ModelCheckpoint(filename="best", monitor="val/accuracy", mode="max", **always)  # type: ignore[arg-type]
+        kept.append(best)
+    return kept
+
+
+class AtomicCheckpoints(TorchCheckpointIO):
+    """Checkpoints that a kill cannot leave half-written: beside the target, then put in place."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | os.PathLike, storage_options: Any = None
+    ) -> None:
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        beside = target.with_name(f".{target.name}.{os.getpid()}")
+        try:
+            torch.save(checkpoint, beside)
+            beside.replace(target)
+        finally:
+            beside.unlink(missing_ok=True)
+
+
+class TestPredictions(Callback):
+    """Keeps what the network said of each test image, so that runs can be compared image by image.
+
+    The file has `label` and `predicted`, uint16 (N,), and `confidence`, float16 (N,), in the test
+    set's order.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._seen: list[torch.Tensor] = []
+
+    def on_test_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        _images, labels, index = batch
+        confidence, predicted = outputs.softmax(dim=1).max(dim=1)
+        columns = [index.double(), labels.double(), predicted.double(), confidence.double()]
+        self._seen.append(torch.stack(columns, dim=1).cpu())
+
+    def on_test_epoch_end(self, trainer: Trainer, pl_module: pl.LightningModule) -> None:
+        rows = torch.cat(self._seen)
+        self._seen.clear()
+        if trainer.world_size > 1:
+            gathered: list[Any] = [None] * trainer.world_size
+            torch.distributed.all_gather_object(gathered, rows)
+            rows = torch.cat(gathered)
+        if not trainer.is_global_zero or trainer.fast_dev_run:
+            return
+        rows = rows[rows[:, 0].argsort()]
+        # Written under another name first: a reader never sees half of it.
+        beside = self.path.with_name(f".{self.path.name}")
+        with beside.open("wb") as file:
+            np.savez_compressed(
+                file,
+                label=rows[:, 1].numpy().astype(np.uint16),
+                predicted=rows[:, 2].numpy().astype(np.uint16),
+                confidence=rows[:, 3].numpy().astype(np.float16),
+            )
+        beside.replace(self.path)
+
+
+def summary(
+    config: Config,
+    folder: RunFolder,
+    classifier: Classifier,
+    trainer: Trainer,
+    recorder: Recorder,
+    interrupted: bool,
+) -> dict[str, Any]:
+    """The content of metrics.json: see "A run folder" in docs for its keys."""
+    return {
+        "status": "interrupted" if interrupted else "finished",
+        "name": config.name,
+        "seed": config.seed,
+        "epochs": len(recorder.history),
+        "params": sum(p.numel() for p in classifier.network.parameters()),
+        "aug": config.name,
+        "data": config.data.name,
+        "model": config.model.name,
+        "classes": list(classifier.classes),
+        "val": classifier.results.get("val"),
+        "test": classifier.results.get("test"),
+        "wall_seconds": round(recorder.wall_seconds, 1),
+        "train_images_per_second": round(recorder.images_per_second, 1),
+        "environment": runs.environment()
+        | {
+            "device": device_name(trainer),
+            "devices": trainer.world_size,
+            "precision": str(trainer.precision),
+            "channels_last": bool(config.model.channels_last),
+            "num_workers": trainer.datamodule.num_workers,  # type: ignore[attr-defined]
+        },
+        "transforms": config.aug,
+        "history": recorder.history,
+    }
+
+
+def draw_figures(
+    folder: RunFolder,
+    classifier: Classifier,
+    trainer: Trainer,
+    recorder: Recorder,
+    metrics: Mapping[str, Any],
+) -> None:
+    """Curves and confusion matrices as PNG, the matrices and the final numbers in TensorBoard too."""
+    for quantity in ("loss", "accuracy"):
+        curves = {
+            split: [(int(r["epoch"]), r[f"{split}/{quantity}"]) for r in recorder.history
+                    if f"{split}/{quantity}" in r]
+            for split in ("train", "val")
+        }  # fmt: skip
+        save_png(figure_array(curves_figure(curves, quantity)), folder.figures / f"{quantity}.png")
+    writer = tensorboard(trainer)
+    for split, result in classifier.results.items():
+        confusion = np.asarray(result["confusion"])
+        picture = figure_array(confusion_figure(confusion, classifier.classes))
+        save_png(picture, folder.figures / f"confusion_{split}.png")
+        if writer:
+            writer.add_image(f"{split}/confusion", picture, metrics["epochs"], dataformats="HWC")
+    if isinstance(trainer.logger, TensorBoardLogger):
+        # The same flat keys in every run, or TensorBoard's HPARAMS page drops the column.
+        trainer.logger.log_hyperparams(flat_hparams(folder), flat_results(metrics))
+        trainer.logger.save()
+    if writer:
+        writer.flush()
+
+
+def flat_hparams(folder: RunFolder) -> dict[str, float | str]:
+    """What a run was asked for, as one flat, fixed set of keys."""
+    config = folder.config()
+    return {
+        "aug": config.name,
+        "data": config.data.name,
+        "model": config.model.name,
+        "seed": config.seed,
+        "epochs": config.trainer.max_epochs,
+        "batch_size": config.data.batch_size,
+        "optimizer": config.optim.target.rpartition(".")[2],
+        "scheduler": config.scheduler.target.rpartition(".")[2],
+        "lr": config.optim.lr,
+        "weight_decay": config.optim.weight_decay,
+        "label_smoothing": config.loss.label_smoothing,
+        "l1": config.loss.l1,
+        "dropout": config.model.dropout,
+    }
+
+
+def flat_results(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """What came out, as one flat, fixed set of keys; NaN where there was no such evaluation."""
+    return {
+        f"final/{split}_{name}": metrics[split][name] if metrics[split] else float("nan")
+        for split in ("val", "test")
+        for name in ("accuracy", "loss", "top5", "ece")
+    }
+
+
+def described(
+    config: Config,
+    folder: RunFolder,
+    data: ImageDataModule,
+    classifier: Classifier,
+    trainer: Trainer,
+) -> str:
+    """What is about to run, and what every `auto` came to."""
+    parameters = sum(p.numel() for p in classifier.network.parameters())
+    sizes = f"{len(data.train_set.labels):,} to train on, {len(data.val_set.labels):,} held out"
+    return "\n".join(
+        [
+            f"run      {folder}",
+            f"data     {config.data.name}: {sizes}, {len(data.classes)} classes",
+            f"aug      {config.name}: {', '.join(k for k, v in config.aug.items() if v) or 'none'}",
+            f"model    {config.model.name}: {parameters:,} parameters",
+            f"device   {device_name(trainer)} x {trainer.world_size}, precision {trainer.precision}, "
+            f"channels_last {bool(config.model.channels_last)}, {data.num_workers} loader workers",
+        ]
+    )
+
+
+def device_name(trainer: Trainer) -> str:
+    """The device's name as people know it."""
+    device = trainer.strategy.root_device
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return device.type
+
+
+def quiet_libraries() -> None:
+    """Leave out what a user can do nothing about, one message at a time; everything else is heard."""
+    # Lightning's tips and lists of accelerators are at INFO; its warnings stay.
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    # Lightning 2.6 calls a constructor that torch 2.15 deprecates.
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
+    # It advises workers for every loader; on a CPU they were measured slower (conf/data/_loader.yaml).
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    # Continuing a run in its own folder is what run=DIR is for.
+    warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
+
+
+def results_table(metrics: Mapping[str, Any]) -> Table:
+    """Accuracy, overall and class by class, of validation and test."""
+    splits = [split for split in ("val", "test") if metrics[split]]
+    table = Table("", *splits, title=f"{metrics['name']}, seed {metrics['seed']}: accuracy")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    table.add_row("all classes", *(f"{metrics[s]['accuracy']:.2%}" for s in splits), end_section=True)
+    for name in metrics["classes"]:
+        cells = [metrics[split]["accuracy_per_class"][name] for split in splits]
+        table.add_row(name, *("-" if c is None or c != c else f"{c:.1%}" for c in cells))
+    table.add_section()
+    for key in ("top5", "loss", "ece"):
+        cells = [metrics[split][key] for split in splits]
+        table.add_row(key, *(f"{c:.2%}" if key == "top5" else f"{c:.4f}" for c in cells))
+    return table
+
+
+def train_in_hydra_folder(tree: DictConfig, config: Config) -> float | None:
+    """`train` in the folder that Hydra made, with what a person at the terminal wants to read.
+
+    Returns:
+        The validation accuracy, for sweepers. Exits with 130 or 143 where a signal stopped the run.
+    """
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    hydra = HydraConfig.get()
+    folder = RunFolder(hydra.runtime.output_dir)
+    began = time.perf_counter()
+    if hydra.mode == RunMode.MULTIRUN and config.trainer.strategy == "ddp":
+        raise UserError(
+            "trainer.strategy=ddp: it would start the whole sweep again on every rank; "
+            "use trainer.strategy=ddp_fork in a sweep"
+        )
+    folder.save_config(tree)
+    result = train(config, folder)
+    if torch.distributed.is_initialized() and torch.distributed.get_rank() > 0:
+        return result.objective
+    if result.signum is not None:
+        log.info("stopped, and all is kept. To go on: python train.py run=%s", folder)
+        sys.exit(128 + result.signum)
+    if config.trainer.fast_dev_run:
+        log.info("fast_dev_run: every part ran; no checkpoint and no metrics.json are kept")
+        return result.objective
+    get_console().print(results_table(result.metrics))
+    log.info(
+        "%s in %.0f s, %.0f training images/s\ntensorboard --logdir %s",
+        result.metrics["status"], time.perf_counter() - began,
+        result.metrics["train_images_per_second"], folder,
+    )  # fmt: skip
+    return result.objective

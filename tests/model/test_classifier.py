@@ -1,0 +1,212 @@
+"""Loss, metrics and schedule: expected values from scikit-learn, torch alone, or arithmetic."""
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+from sklearn.metrics import accuracy_score, confusion_matrix, log_loss, top_k_accuracy_score
+from torch import nn
+from torch.utils.data import DataLoader
+
+from augcam.config import validate
+from augcam.model.classifier import Classifier, decay_groups
+from augcam.model.resnet import resnet
+from augcam.runs import build_classifier
+from tests.conftest import compose
+
+CLASSES = ("ant", "bee", "cat", "dog", "emu", "fox")
+
+
+class Scores(nn.Module):
+    """A network whose logits are its input's first pixels: the test chooses what it says."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(1))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return images[:, 0, 0, : len(CLASSES)] + 0 * self.bias
+
+
+def batches(logits: np.ndarray, labels: np.ndarray, size: int) -> DataLoader:
+    images = torch.zeros(len(labels), 3, 1, 8)
+    images[:, 0, 0, : len(CLASSES)] = torch.from_numpy(logits)
+    rows = list(zip(images, torch.from_numpy(labels), torch.arange(len(labels)), strict=True))
+    return DataLoader(rows, batch_size=size)
+
+
+def quiet_trainer(**flags) -> pl.Trainer:
+    return pl.Trainer(
+        accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, **flags,
+    )  # fmt: skip
+
+
+def test_metrics_equal_scikit_learns():
+    random = np.random.default_rng(0)
+    labels = random.integers(0, 6, 101)
+    logits = random.normal(size=(101, 6)).astype(np.float32)
+    logits[np.arange(101), labels] += 1.0
+    classifier = Classifier(Scores(), CLASSES, lambda _: None, lambda *_: {})
+    quiet_trainer().test(classifier, batches(logits, labels, 16), verbose=False)
+
+    found = classifier.results["test"]
+    predicted = logits.argmax(axis=1)
+    expected = confusion_matrix(labels, predicted)
+    assert found["confusion"] == expected.tolist()
+    assert found["accuracy"] == pytest.approx(accuracy_score(labels, predicted))
+    assert found["top5"] == pytest.approx(top_k_accuracy_score(labels, logits, k=5))
+    probabilities = torch.from_numpy(logits).softmax(1).numpy()
+    assert found["loss"] == pytest.approx(log_loss(labels, probabilities), rel=1e-5)
+    for row, name in enumerate(CLASSES):
+        wanted = accuracy_score(labels[labels == row], predicted[labels == row])
+        assert found["accuracy_per_class"][name] == pytest.approx(wanted)
+
+
+def test_calibration_error_by_hand():
+    # Four samples that say class 0 with probability 0.75 of two likely classes; three are right:
+    # confidence 0.75, accuracy 0.75, so the error is 0. Were two right, it would be 0.25.
+    sure = np.log(np.array([0.75, 0.25, 1e-9, 1e-9, 1e-9, 1e-9], dtype=np.float32))
+    for right, error in ((3, 0.0), (2, 0.25)):
+        labels = np.array([0] * right + [1] * (4 - right))
+        classifier = Classifier(Scores(), CLASSES, lambda _: None, lambda *_: {})
+        quiet_trainer().test(classifier, batches(np.tile(sure, (4, 1)), labels, 2), verbose=False)
+        assert classifier.results["test"]["ece"] == pytest.approx(error, abs=1e-6)
+
+
+def test_a_class_without_images_has_no_accuracy():
+    labels = np.zeros(4, dtype=np.int64)
+    classifier = Classifier(Scores(), CLASSES, lambda _: None, lambda *_: {})
+    quiet_trainer().test(classifier, batches(np.eye(6, dtype=np.float32)[labels], labels, 2), verbose=False)
+    found = classifier.results["test"]["accuracy_per_class"]
+    assert found["ant"] == 1.0
+    assert np.isnan(found["bee"])
+
+
+def test_weight_decay_spares_norms_and_biases():
+    network = resnet(10, width=4, blocks=(1, 1, 1, 1))
+    decayed, spared = decay_groups(network, 5e-4)
+    assert (decayed["weight_decay"], spared["weight_decay"]) == (5e-4, 0.0)
+    assert all(p.ndim >= 2 for p in decayed["params"])
+    assert all(p.ndim == 1 for p in spared["params"])
+    both = {id(p) for p in decayed["params"]} | {id(p) for p in spared["params"]}
+    assert both == {id(p) for p in network.parameters()}
+
+
+def test_objective_is_smoothed_cross_entropy_plus_l1():
+    network = nn.Sequential(nn.Flatten(), nn.Linear(24, 6))
+    classifier = Classifier(
+        network, CLASSES, lambda _: None, lambda *_: {}, label_smoothing=0.1, l1=0.01
+    )
+    images, labels = torch.randn(4, 3, 1, 8), torch.tensor([0, 1, 2, 3])
+    found = classifier.training_step((images, labels, labels), 0)
+    log_p = network(images).log_softmax(1)
+    # Szegedy et al.: the target is 0.9 for the true class plus 0.1 spread evenly over all six.
+    target = torch.full((4, 6), 0.1 / 6)
+    target[torch.arange(4), labels] += 0.9
+    expected = -(target * log_p).sum(1).mean() + 0.01 * network[1].weight.abs().sum()
+    torch.testing.assert_close(found, expected)
+    assert classifier.train_metrics()["loss"] == pytest.approx(
+        -log_p[torch.arange(4), labels].mean().item(), rel=1e-5
+    )
+
+
+class Rates(pl.Callback):
+    """The rate that each optimizer step was made with."""
+
+    def __init__(self) -> None:
+        self.rates: list[float] = []
+
+    def on_before_optimizer_step(self, trainer, module, optimizer):
+        self.rates.append(optimizer.param_groups[0]["lr"])
+
+
+def rates(tmp_path, overrides=(), batches_of=24, stop_at=None, **flags) -> list[float]:
+    """The learning rates of a real fit over `batches_of` batches an epoch, three epochs."""
+    config = validate(compose(["model=resnet10", "model.width=2", "scheduler.pct_start=0.25", *overrides]))
+    torch.manual_seed(0)
+    rows = [(torch.randn(3, 8, 8), torch.tensor(i % 10), torch.tensor(i)) for i in range(2 * batches_of)]
+    loader = DataLoader(rows, batch_size=2)
+    seen = Rates()
+    for end in [stop_at, None] if stop_at else [None]:
+        classifier = build_classifier(config, map(str, range(10)))
+        callbacks = [seen]
+        if end:
+            callbacks.append(StopAfter(end, tmp_path / "last.ckpt"))
+        trainer = quiet_trainer(max_epochs=3, callbacks=callbacks, **flags)
+        resume = tmp_path / "last.ckpt" if stop_at and not end else None
+        try:
+            trainer.fit(classifier, loader, ckpt_path=resume, weights_only=True if resume else None)
+        except Enough:
+            pass
+    return seen.rates
+
+
+class Enough(Exception):
+    pass
+
+
+class StopAfter(pl.Callback):
+    def __init__(self, epochs: int, path) -> None:
+        self.epochs, self.path = epochs, path
+
+    def on_train_epoch_start(self, trainer, module):
+        if trainer.current_epoch == self.epochs:
+            raise Enough
+
+    def on_train_epoch_end(self, trainer, module):
+        trainer.save_checkpoint(self.path)
+
+
+@pytest.mark.parametrize(
+    ("flags", "steps"),
+    [
+        ({}, 72),
+        ({"accumulate_grad_batches": 4}, 18),
+        ({"limit_train_batches": 8}, 24),
+        ({"max_steps": 40}, 40),
+    ],
+    ids=["plain", "accumulated", "limited", "max_steps"],
+)
+def test_one_cycle_spans_exactly_the_run(tmp_path, flags, steps):
+    found = rates(tmp_path, **flags)
+    assert len(found) == steps
+    # Peak 0.1 after a quarter of the steps (counted from 0, less one), start 0.1 / 25, end a 400th of that.
+    assert int(np.argmax(found)) == round(0.25 * steps) - 1
+    assert max(found) == pytest.approx(0.1)
+    assert found[0] == pytest.approx(0.1 / 25)
+    assert found[-1] == pytest.approx(0.1 / 25 / 400)
+
+
+def test_one_cycle_goes_on_after_a_resume(tmp_path):
+    assert rates(tmp_path, stop_at=1) == pytest.approx(rates(tmp_path))
+
+
+def test_cosine_ends_at_its_floor(tmp_path):
+    config = ["scheduler=cosine"]
+    overrides = [c for c in config]
+    config = validate(compose(["model=resnet10", "model.width=2", *overrides]))
+    classifier = build_classifier(config, map(str, range(10)))
+    optimizer = classifier.make_optimizer(decay_groups(classifier.network, 0.0))
+    schedule = classifier.make_scheduler(optimizer, 10)
+    assert schedule["interval"] == "step"
+    found = []
+    for _ in range(10):
+        found.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule["scheduler"].step()
+    assert found == pytest.approx([0.05 * (1 + np.cos(np.pi * t / 10)) for t in range(10)])
+
+
+def test_step_schedule_counts_epochs():
+    config = validate(compose(["model=resnet10", "model.width=2", "scheduler=step"]))
+    classifier = build_classifier(config, map(str, range(10)))
+    optimizer = classifier.make_optimizer(decay_groups(classifier.network, 0.0))
+    schedule = classifier.make_scheduler(optimizer, 1000)
+    assert schedule["interval"] == "epoch"
+    found = []
+    for _ in range(9):
+        found.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule["scheduler"].step()
+    assert found == pytest.approx([0.1] * 4 + [0.08] * 4 + [0.064])
