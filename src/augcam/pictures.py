@@ -3,6 +3,7 @@
 All text is drawn here, in one font, so that every picture of a run looks alike.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -166,8 +167,8 @@ def confusion_figure(confusion: np.ndarray, classes: Sequence[str]) -> Figure:
     mesh = axes.imshow(share, cmap="Blues", norm=PowerNorm(0.5, vmin=0, vmax=1))
     bar = figure.colorbar(mesh, ax=axes, shrink=0.8, format=PercentFormatter(xmax=1))
     bar.set_label("share of the true class")
-    # Names beside each other need about 0.2 inch each.
-    step = max(1, round(0.2 * count / side))
+    # Names beside each other need about 0.3 inch each.
+    step = math.ceil(0.3 * count / side)
     ticks = range(0, count, step)
     axes.set_xticks(ticks, [classes[i] for i in ticks], rotation=45, ha="right")
     axes.set_yticks(ticks, [classes[i] for i in ticks])

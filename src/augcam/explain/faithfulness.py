@@ -1,4 +1,4 @@
-"""Is the map true? Measures of activation maps, their baselines and intervals, and the table of all of them.
+"""Is the map true? Measures of activation maps, with baselines, intervals and a table of all.
 
 A map is judged by what happens when the pixels it names are removed (insertion and deletion,
 ROAD), when the image or the network changes (max-sensitivity, cascading randomisation) and by where
@@ -8,12 +8,13 @@ Throughout, B is the number of images and N = H * W of their pixels. Measures co
 float64 per image, NaN where one is undefined. Equal values of a map are ordered at random by the
 seed, the same way for every map of an image; a *degenerate* map (constant, or with a value that is
 not finite) says nothing about any pixel and is ranked like a random one. Everything random follows
-from the seed alone, whatever the batch and the device.
+from the seed alone, whatever the batch; only new weights also depend on the kind of device.
 """
 
 import copy
+import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -55,6 +56,7 @@ BETTER = {
     "sanity_ssim": "lower",
 }
 ROAD_FRACTIONS = (0.1, 0.3, 0.5, 0.7, 0.9)
+_RESAMPLES = 2000
 # A forward pass and a backward pass to the earliest layer, in forward passes: for progress alone.
 _EXPLAIN_COST = 3
 # Offsets (rows, columns) to the half of a pixel's eight neighbours that follow it, and ROAD's
@@ -82,7 +84,7 @@ def degenerate(maps: Maps) -> np.ndarray:
 def _clean(maps: Maps) -> tuple[np.ndarray, np.ndarray]:
     """Maps as float64 (B, h, w), the degenerate ones zero; and which those are, (B,) bool."""
     if isinstance(maps, Tensor):
-        maps = maps.detach().float().cpu().numpy() if maps.is_floating_point() else maps.numpy()
+        maps = maps.detach().cpu().double().numpy()
     values = np.array(maps, dtype=np.float64)
     if values.ndim != 3 or 0 in values.shape:
         raise UserError(f"maps have the shape {values.shape}; (images, height, width) is needed")
@@ -248,15 +250,15 @@ def _insertions_deletions(
     empty_score = _scores(predict, lambda part: empty[part], targets, batch)
     start_score = _scores(predict, lambda part: start[part], targets, batch)
 
-    def curve(rank: Tensor, above: Tensor, below: Tensor) -> Iterator[np.ndarray]:
+    def curve(rank: Tensor, above: Tensor, below: Tensor) -> list[np.ndarray]:
         """Scores with the `count` most important pixels from `above` and the rest from `below`."""
-        for count in counts[1:-1]:
-            # Bound as a default: the function is called before `count` moves on, but say so.
-            def mixed(part: slice, count: int = int(count)) -> Tensor:
-                important = rank[part].to(images.device) < count
-                return torch.where(important, above[part], below[part])
 
-            yield _scores(predict, mixed, targets, batch)
+        def mixed(count: int) -> Callable[[slice], Tensor]:
+            return lambda part: torch.where(
+                rank[part].to(images.device) < count, above[part], below[part]
+            )
+
+        return [_scores(predict, mixed(int(count)), targets, batch) for count in counts[1:-1]]
 
     found = {}
     for key, places in ranks.items():
@@ -326,9 +328,9 @@ def _impute(image: np.ndarray, removed: np.ndarray) -> np.ndarray:
     if removed.shape[1] > removed.shape[0]:
         return _impute(image.transpose(0, 2, 1), removed.T).transpose(0, 2, 1)
     channels, height, width = image.shape
-    known = np.where(removed, 0.0, image)
+    known = np.where(removed, 0.0, image.astype(np.float64))
     band = np.zeros((width + 2, height * width))
-    # Row k of `band` holds the entries k below the diagonal. Known pixels keep rows of the identity.
+    # Row k holds the entries k below the diagonal; known pixels have rows of the identity.
     total_weight = np.zeros(removed.shape)
     right = known.copy()
     for (down, across), weight in _NEIGHBOURS:
@@ -358,7 +360,7 @@ def road(
     seed: int = 0,
     batch: int = 128,
 ) -> Road:
-    """Remove and debias (Rong et al., arXiv 2202.00449): the score as imputed pixels replace real ones.
+    """Remove and debias (Rong et al., arXiv 2202.00449): the score as pixels are imputed.
 
     The imputation of `impute` plus a little noise leaves no trace of *which* pixels went, unlike a
     constant. For each fraction p exactly floor(p * N) pixels go, ties or not.
@@ -369,7 +371,7 @@ def road(
         maps: (B, H, W), higher is more relevant.
         targets: (B,) class indices.
         fractions: of the pixels to remove, each in (0, 1).
-        noise: standard deviation added to imputed pixels, in the images' units (the paper's .01).
+        noise: standard deviation added to imputed pixels, in the images' units (the authors' .01).
         seed: of the noise and of the order of equal values.
         batch: most images in one call of `predict`.
 
@@ -400,7 +402,7 @@ def _roads(
     counts = np.array([math.floor(fraction * pixels + 1e-9) for fraction in fractions])
     generator = np.random.default_rng([seed, _NOISE])
     added = torch.from_numpy(
-        (noise * generator.standard_normal(tuple(images.shape), dtype=np.float32))
+        noise * generator.standard_normal(tuple(images.shape), dtype=np.float32)
     )
 
     def score(removed: np.ndarray) -> np.ndarray:
@@ -502,7 +504,7 @@ class Cascade(NamedTuple):
     """What `cascading_randomisation` found."""
 
     stages: tuple[str, ...]
-    """The layers in the order of their randomisation; at each stage all before it are random too."""
+    """The layers in the order of their randomisation; those before a stage stay random."""
     similarity: dict[Any, Similarity]
     """For each name that `explain` returned: arrays (stages, B)."""
 
@@ -529,9 +531,7 @@ def similarity(first: Maps, second: Maps) -> Similarity:
     spread = np.sqrt((centred[0] ** 2).sum(1) * (centred[1] ** 2).sum(1))
     spearman = (centred[0] * centred[1]).sum(1) / np.where(undefined, 1, spread)
     structure = _ssim(_unit_range(one), _unit_range(two))
-    return Similarity(
-        np.where(undefined, np.nan, spearman), np.where(undefined, np.nan, structure)
-    )
+    return Similarity(np.where(undefined, np.nan, spearman), np.where(undefined, np.nan, structure))
 
 
 def _unit_range(maps: np.ndarray) -> np.ndarray:
@@ -573,7 +573,7 @@ def cascading_randomisation(
     *,
     seed: int = 0,
 ) -> Cascade:
-    """The sanity check of Adebayo et al. (arXiv 1810.03292): does the map depend on what was learnt?
+    """The sanity check of Adebayo et al. (arXiv 1810.03292): does the map show what was learnt?
 
     The model's children are initialised afresh one after the other, from the last (the head) to
     the first, and the map after each is compared with the trained network's. A map that hardly
@@ -621,7 +621,9 @@ def _cascade(
 
 
 def _stages(model: nn.Module) -> tuple[str, ...]:
-    stages = [name for name, child in model.named_children() if any(True for _ in child.parameters())]
+    stages = [
+        name for name, child in model.named_children() if any(True for _ in child.parameters())
+    ]
     if not stages:
         raise UserError(f"{type(model).__name__} has no layers with parameters to randomise")
     return tuple(reversed(stages))
@@ -748,7 +750,7 @@ def mosaics(images: np.ndarray, labels: np.ndarray, *, count: int, seed: int = 0
 
 
 def concentration(maps: Maps) -> np.ndarray:
-    """How few pixels hold the map's positive mass: the Gini index (Hurley, Rickard, arXiv 0811.4706).
+    """How few pixels hold the positive mass: the Gini index (Hurley, Rickard, arXiv 0811.4706).
 
     Scaled by N / (N - 1) so that all mass on one pixel is exactly 1. Negative values count as 0;
     a degenerate map, and one without any positive value, is even: 0.
@@ -788,8 +790,7 @@ def baselines(images: Tensor, seed: int = 0) -> dict[str, np.ndarray]:
     columns = (np.arange(width) - (width - 1) / 2) / (width / 4)
     centre = np.exp(-(rows[:, None] ** 2 + columns[None] ** 2) / 2).astype(np.float32)
     grey = images.detach().float().mean(1).cpu().numpy()
-    edge = np.hypot(ndimage.sobel(grey, axis=1), ndimage.sobel(grey, axis=2))
-    # Neither axis of `sobel` may be the batch: it smooths along all others.
+    # One image at a time: `sobel` smooths along every other axis, the batch included.
     edge = np.stack([np.hypot(ndimage.sobel(one, 0), ndimage.sobel(one, 1)) for one in grey])
     peak = edge.max((1, 2), keepdims=True)
     return {
@@ -828,11 +829,15 @@ def interval(values: np.ndarray, seed: int = 0, level: float = 0.95) -> Interval
     if not len(finite):
         return Interval(math.nan, math.nan, math.nan)
     generator = np.random.default_rng(seed)
-    # One resample at a time: 10,000 images would make an array of 160 MB otherwise.
-    means = [
-        finite[generator.integers(len(finite), size=len(finite))].mean() for _ in range(2000)
-    ]
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    # In blocks of about a million draws: all at once, 10,000 images would take 320 MB.
+    block = min(_RESAMPLES, max(1, 1_000_000 // len(finite)))
+    means = np.concatenate(
+        [
+            finite[generator.integers(len(finite), size=(block, len(finite)))].mean(1)
+            for _ in range(0, _RESAMPLES, block)
+        ]
+    )
+    low, high = np.quantile(means[:_RESAMPLES], [(1 - level) / 2, (1 + level) / 2])
     return Interval(float(finite.mean()), float(low), float(high))
 
 
@@ -861,15 +866,16 @@ def evaluate(
     With B images, M methods, K maps of each image (methods x layers, and three baselines) and L
     children of the model, the network sees B times: M explanations for the maps, 3 + 2K (steps - 1)
     images for insertion and deletion, 2K images per ROAD fraction, M explanations per sample of
-    max-sensitivity and M L for sanity. 200 images, 4 methods, 4 layers and the defaults: 69,000,
-    38,000, 4,000 and 5,600 of these; insertion and deletion set the bill, so turn `steps` first, or
-    give fewer images. The maps take 4 K bytes per pixel: 16 MB there.
+    max-sensitivity and M L for sanity. 200 images, 4 methods, 4 layers and the defaults: 69,000
+    and 38,000 images, 4,000 and 5,600 explanations: 23 minutes at 100 images a second. Insertion
+    and deletion set the bill: turn `steps` first, or give fewer images. Maps and ranks take about
+    20 K bytes per pixel of each image: 80 MB there.
 
     Args:
         model: the network that the explainers explain; not modified.
         predict: images -> probabilities or scores (B, classes) of that network.
         explainers: method -> function of (network, images, targets) that returns, for each layer,
-            maps (B, h, w), higher is more important. Any size: the layer's own cells or the image's.
+            maps (B, h, w), higher is more important, of the layer's own size or the image's.
             Measures of pixels see them at the image's size, enlarged bilinearly; max-sensitivity,
             sanity and concentration as they came. Methods must explain the network they are given.
         images: (B, 3, H, W) normalised. For mosaics: these, with `checks=("localisation",)`.
@@ -925,7 +931,7 @@ def evaluate(
         return scores
 
     # The random map is drawn anew for each explanation: it would be perfectly stable otherwise.
-    baseline_seeds = iter(range(seed * 1000, (seed + 1) * 1000))
+    baseline_seeds = itertools.count(seed * 1000)
     originals = {
         key: _clean(maps) for key, maps in explain(model, images, next(baseline_seeds)).items()
     }
@@ -943,6 +949,7 @@ def evaluate(
             values[key]["localisation_pointing"] = pointing_game(maps, masks)
             values[key]["localisation_energy"] = energy_share(maps, masks)
     ranks = {key: _ranks(maps, seed) for key, maps in full_size.items()}
+    del full_size
     if "insertion_deletion" in chosen:
         areas = _insertions_deletions(counted_predict, images, ranks, targets, steps, None, batch)
         for key, area in areas.items():

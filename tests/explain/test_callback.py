@@ -1,0 +1,173 @@
+"""The epoch's panels: the right images, the right captions, and no trace in the run."""
+
+import copy
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.loggers import TensorBoardLogger
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch.utils.data import DataLoader
+
+import augcam.explain.callback as panels
+from augcam.config import validate
+from augcam.runs import build_classifier
+from tests.conftest import compose
+
+CLASSES = [f"class{n}" for n in range(10)]
+
+
+def classifier(*overrides: str):
+    torch.manual_seed(0)
+    tree = compose(["model=resnet10", "model.width=4", "model.dropout=0.2", *overrides])
+    return build_classifier(validate(tree), CLASSES)
+
+
+def loader(count: int = 48, size: int = 8) -> DataLoader:
+    made = torch.Generator().manual_seed(1)
+    images = torch.randn(count, 3, 16, 16, generator=made)
+    labels = torch.randint(0, 10, (count,), generator=made)
+    return DataLoader(list(zip(images, labels, torch.arange(count), strict=True)), batch_size=size)
+
+
+def panel(folder, **changed) -> panels.GradCamPanels:
+    settings = {
+        "images": 4, "choice": "most_confident", "layer": "layer4", "method": "gradcam",
+        "every_n_epochs": 1, "seed": 1,
+    }  # fmt: skip
+    return panels.GradCamPanels(
+        CLASSES, (0.5,) * 3, (0.25,) * 3, **settings | changed, figures=folder / "figures"
+    )
+
+
+def trainer(folder, callbacks, **flags) -> pl.Trainer:
+    return pl.Trainer(
+        accelerator="cpu", logger=TensorBoardLogger(folder, name="", version=""),
+        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+        callbacks=callbacks, **flags,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """What the callback hands to the grid: (rows, captions) of each picture."""
+    seen = []
+    real = panels.captioned_grid
+
+    def spy(rows, captions, headings):
+        seen.append((rows, captions))
+        return real(rows, captions, headings)
+
+    monkeypatch.setattr(panels, "captioned_grid", spy)
+    return seen
+
+
+def test_shows_the_most_confidently_wrong_with_their_captions(tmp_path, drawn):
+    module, data = classifier(), loader()
+    trainer(tmp_path, [panel(tmp_path)]).validate(module, data, verbose=False)
+
+    images = torch.stack([row[0] for row in data.dataset])
+    labels = torch.stack([row[1] for row in data.dataset])
+    with torch.no_grad():
+        confidence, predicted = module.eval()(images).softmax(1).max(1)
+    wrong = torch.where(predicted != labels, confidence, -1).argsort(descending=True)[:4]
+    rows, captions = drawn[0]
+    assert captions == [
+        f"{CLASSES[labels[i]]} → {CLASSES[predicted[i]]}\n{confidence[i]:.0%}" for i in wrong
+    ]
+    for (shown, *_), i in zip(rows, wrong, strict=True):
+        expected = (images[i].permute(1, 2, 0) * 0.25 + 0.5).clamp(0, 1).mul(255).round()
+        assert np.abs(shown.astype(int) - expected.numpy().astype(int)).max() <= 1
+
+
+def test_tracked_images_stay_the_same_at_every_epoch(tmp_path, drawn):
+    module = classifier()
+    trainer(tmp_path, [panel(tmp_path)], max_epochs=3, num_sanity_val_steps=2).fit(
+        module, loader(), loader()
+    )
+    tracked = [rows for rows, _ in drawn[1::2]]
+    assert len(tracked) == 3
+    for later in tracked[1:]:
+        assert all(np.array_equal(a[0], b[0]) for a, b in zip(tracked[0], later, strict=True))
+    read = EventAccumulator(str(tmp_path), size_guidance={"images": 0}).Reload()
+    assert [event.step for event in read.Images("gradcam/tracked")] == [1, 2, 3]
+
+
+def test_tracked_images_survive_a_resume(tmp_path, drawn):
+    first = panel(tmp_path)
+    trainer(tmp_path, [first], max_epochs=1).fit(classifier(), loader(), loader())
+    again = panel(tmp_path)
+    again.load_state_dict(copy.deepcopy(first.state_dict()))
+    trainer(tmp_path, [again], max_epochs=1).fit(classifier(), loader(), loader(24))
+    assert all(np.array_equal(a[0], b[0]) for a, b in zip(drawn[1][0], drawn[3][0], strict=True))
+
+
+@pytest.mark.parametrize("flags", [{}, {"precision": "bf16-mixed"}], ids=["float32", "bf16"])
+def test_training_is_the_same_with_and_without(tmp_path, flags):
+    ends = []
+    for name, images in (("with", 4), ("without", 0)):
+        module = classifier()
+        torch.manual_seed(3)
+        trainer(tmp_path / name, [panel(tmp_path, images=images)], max_epochs=2, **flags).fit(
+            module, loader(), loader()
+        )
+        ends.append((module, torch.get_rng_state()))
+    (one, random_one), (other, random_other) = ends
+    for (name, a), b in zip(one.state_dict().items(), other.state_dict().values(), strict=True):
+        assert torch.equal(a, b), name
+    assert torch.equal(random_one, random_other)
+
+
+@pytest.mark.parametrize("settings", [["model.channels_last=true"], ["model.channels_last=false"]])
+def test_leaves_no_trace(tmp_path, settings):
+    module = classifier(*settings)
+    for parameter in module.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    module.network.layer2.eval()
+    before = copy.deepcopy(module.state_dict())
+    modes = [part.training for part in module.modules()]
+    callback = panel(tmp_path)
+    run = trainer(tmp_path, [callback], inference_mode=True)
+    run.validate(module, loader(), verbose=False)
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(before.values(), module.state_dict().values(), strict=True)
+    )
+    assert [part.training for part in module.modules()] == modes
+    assert all(torch.equal(p.grad, torch.ones_like(p)) for p in module.parameters())
+    assert all(p.requires_grad for p in module.parameters())
+    assert not any(part._forward_hooks for part in module.network.modules())
+
+
+def test_works_when_the_network_is_compiled(tmp_path, drawn):
+    module = classifier()
+    module.network.compile(backend="eager")
+    trainer(tmp_path, [panel(tmp_path)]).validate(module, loader(), verbose=False)
+    plain = classifier()
+    trainer(tmp_path / "plain", [panel(tmp_path)]).validate(plain, loader(), verbose=False)
+    for mine, theirs in zip(drawn[0][0], drawn[2][0], strict=True):
+        assert all(np.array_equal(a, b) for a, b in zip(mine, theirs, strict=True))
+
+
+def test_nothing_is_drawn_when_nothing_is_wrong(tmp_path, drawn):
+    module = classifier()
+    data = loader()
+    images = torch.stack([row[0] for row in data.dataset])
+    with torch.no_grad():
+        right = module.eval()(images).argmax(1)
+    rows = list(zip(images, right, torch.arange(len(right)), strict=True))
+    trainer(tmp_path, [panel(tmp_path)]).validate(
+        module, DataLoader(rows, batch_size=8), verbose=False
+    )
+    assert drawn == []
+
+
+def test_random_choice_follows_the_seed(tmp_path, drawn):
+    for seed in (1, 1, 2):
+        trainer(tmp_path, [panel(tmp_path, choice="random", seed=seed)]).validate(
+            classifier(), loader(), verbose=False
+        )
+    first, same, other = (captions for _, captions in drawn[::2])
+    assert first == same
+    assert first != other
