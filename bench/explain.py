@@ -26,7 +26,7 @@ from torchcam.methods import GradCAM as TorchCam
 from augcam.explain.cam import GradCAM
 from augcam.model.resnet import resnet
 
-IMAGES, ROUNDS = 32, 21
+IMAGES, ROUNDS = 32, 15
 LAYERS = {"layer4": ("layer4",), "layer1..4": ("layer1", "layer2", "layer3", "layer4")}
 OURS = "augcam"
 

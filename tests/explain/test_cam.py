@@ -29,7 +29,7 @@ def lively(model: nn.Module) -> nn.Module:
             module.running_mean.normal_(std=0.3)
             module.running_var.uniform_(0.5, 1.5)
     # Large logits: the epsilons of the other libraries must not show.
-    model.fc.weight.data *= 100
+    model.fc.weight.data *= 1e4
     return model.eval()
 
 
@@ -125,7 +125,7 @@ PEERS = {
 @pytest.mark.parametrize("method", PEERS)
 def test_heatmaps_are_pytorch_grad_cams(model, images, targets, method):
     if method == "gradcam++":
-        model.fc.weight.data *= 1e4  # its epsilon of 1e-6 stands beside squared gradients
+        model.fc.weight.data *= 100  # its epsilon of 1e-6 stands beside squared gradients
     maps = explain(model, images, targets, method=method)
     for layer in ("layer1", "layer3", "layer4"):
         theirs = PEERS[method](model, [model.get_submodule(layer)])

@@ -1,7 +1,7 @@
-"""The LightningDataModule: hold-out split, loaders whose order survives a resume, and the fixed tail.
+"""The LightningDataModule: hold-out split, loaders that can resume anywhere, and the fixed tail.
 
 An epoch's order is a pure function of (seed, epoch) and a sample's augmentation of (seed, epoch,
-index), so a run that is stopped and resumed, or has another number of workers, sees the same batches.
+index): a run that is resumed, or that has another number of workers, sees the same batches.
 """
 
 import signal
@@ -26,7 +26,7 @@ class Batch(NamedTuple):
 
     images: torch.Tensor
     labels: torch.Tensor
-    index: torch.Tensor
+    index: torch.Tensor  # type: ignore[assignment]  # a tuple has a method of that name
 
 
 class ImageDataModule(pl.LightningDataModule):
@@ -104,7 +104,7 @@ class ImageDataModule(pl.LightningDataModule):
             self._prepared = True
 
     def setup(self, stage: str) -> None:
-        """Read what the stage needs, once: "fit" and "validate" the training images, "test" the test's.
+        """Read, once, the training images for "fit" and "validate", the test images for "test".
 
         Raises:
             UserError: the data cannot be read, the hold-out is too large, or a transform does not
@@ -129,10 +129,10 @@ class ImageDataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> "EpochLoader":
         rank, world_size = self._place()
+        overfits = getattr(self.trainer, "overfit_batches", 0) > 0  # then no two epochs differ
         order = EpochOrder(
-            len(self.train_set), self.batch_size, self.seed, rank, world_size,
-            shuffle=not (self._attached and self.trainer.overfit_batches),
-        )  # fmt: skip
+            len(self.train_set), self.batch_size, self.seed, rank, world_size, shuffle=not overfits
+        )
         self._train_loader = EpochLoader(
             AugmentedBatches(self.train_set, self.pipeline), order, self.num_workers
         )
@@ -159,13 +159,9 @@ class ImageDataModule(pl.LightningDataModule):
             )
         return batch._replace(images=tail(batch.images, *self._scaling))
 
-    @property
-    def _attached(self) -> bool:
-        return getattr(self, "trainer", None) is not None
-
     def _place(self) -> tuple[int, int]:
         """(rank, number of ranks) of this process."""
-        return (self.trainer.global_rank, self.trainer.world_size) if self._attached else (0, 1)
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
 
 class EpochOrder:
@@ -260,7 +256,9 @@ class EpochLoader:
         self.sampler = order  # Lightning looks for `set_epoch` under this name
         self.num_workers = num_workers
         self._loader: DataLoader[Batch] | None = None
-        self._position = {"epoch": 0, "batches": 0}
+        self._epoch = 0
+        self._handed_out = 0
+        self._restored = False
 
     def __len__(self) -> int:
         return len(self.sampler)
@@ -268,20 +266,23 @@ class EpochLoader:
     def __iter__(self) -> Iterator[Batch]:
         # A generator: this line runs when the first batch is asked for.
         order = self.sampler
-        resumed = self._position if self._position.pop("resume", 0) else {"epoch": -1, "batches": 0}
-        order.start = resumed["batches"] if resumed["epoch"] == order.epoch else 0
-        self._position = {"epoch": order.epoch, "batches": order.start}
+        if not self._restored or self._epoch != order.epoch:
+            self._handed_out = 0
+        self._restored = False
+        self._epoch = order.epoch
+        order.start = self._handed_out
         for batch in self._open():
-            self._position["batches"] += 1
+            self._handed_out += 1
             yield batch
 
     def state_dict(self) -> dict[str, int]:
         """Where training is: the epoch, and how many of its batches were handed out."""
-        return {"epoch": self._position["epoch"], "batches": self._position["batches"]}
+        return {"epoch": self._epoch, "batches": self._handed_out}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Begin the next iteration after the batches that `state` counts, if its epoch is due."""
-        self._position = {"epoch": state["epoch"], "batches": state["batches"], "resume": 1}
+        self._epoch, self._handed_out = state["epoch"], state["batches"]
+        self._restored = True
 
     def close(self) -> None:
         """End the workers; the next iteration starts new ones."""
@@ -332,7 +333,7 @@ class EvalLoader:
             )
 
 
-def _as_it_is(batch: Batch) -> Batch:
+def _as_it_is(batch: Any) -> Any:
     return batch
 
 

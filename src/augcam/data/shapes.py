@@ -1,4 +1,4 @@
-"""Ten shapes on textured backgrounds, drawn with the object's mask: a data set that needs no download.
+"""Ten shapes on textured backgrounds, drawn with the object's mask: data without a download.
 
     images, labels, masks = draw(split="train", seed=0, size=6000, shortcut=0.0)
 
@@ -100,6 +100,7 @@ def _two_colours(random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
 def _texture(random: np.random.Generator, colour: np.ndarray) -> np.ndarray:
     """A background float (32, 32, 3) round `colour`: noise, clouds, stripes, checks or a slope."""
     kind = int(random.integers(5))
+    pattern: np.ndarray
     y, x = np.mgrid[0:SIDE, 0:SIDE].astype(np.float64)
     if kind == 0:
         pattern = random.uniform(-1, 1, size=(SIDE, SIDE))

@@ -1,4 +1,4 @@
-"""Where images come from: CIFAR-10, generated shapes, or your own folder, all as uint8 arrays in memory.
+"""Where images come from: CIFAR-10, generated shapes, or your own folder, all as uint8 arrays.
 
     source = CIFAR10("data")
     source.prepare()
@@ -23,10 +23,12 @@ from tempfile import TemporaryDirectory
 from typing import Protocol
 
 import numpy as np
-import torchvision
+import torchvision  # type: ignore[import-untyped]
 from filelock import FileLock
 from PIL import Image, ImageOps
-from torchvision.datasets.utils import download_and_extract_archive
+from torchvision.datasets.utils import (  # type: ignore[import-untyped]
+    download_and_extract_archive,
+)
 
 from augcam.data import shapes
 from augcam.errors import UserError
@@ -121,7 +123,8 @@ class CIFAR10:
         try:
             if self.root.exists() and not self.root.is_dir():
                 raise UserError(f"data.root={self.root}: this is a file; give a folder")
-            listed = {path.name for path in self.folder.iterdir()} if self.folder.exists() else set()
+            there = self.folder.iterdir() if self.folder.exists() else ()
+            listed = {path.name for path in there}
         except OSError as error:
             raise UserError(f"data.root={self.root}: cannot be read ({error.strerror})") from None
         known = torchvision.datasets.CIFAR10
@@ -145,9 +148,9 @@ class CIFAR10:
         except (OSError, RuntimeError, EOFError, tarfile.TarError) as error:
             reason = " ".join(str(error).split())[:160]
             raise UserError(
-                f"data.root={self.root}: CIFAR-10 is not there and could not be downloaded ({reason})\n"
-                f"Put the archive at {self.root / known.filename}, or point data.root (AUGCAM_DATA) "
-                "at it; data=shapes needs no download"
+                f"data.root={self.root}: CIFAR-10 is missing and cannot be downloaded ({reason})\n"
+                f"Put the archive at {self.root / known.filename}, or set data.root (AUGCAM_DATA) "
+                "to where it is; data=shapes needs no download"
             ) from None
 
     def _read(self, files: Sequence[Sequence[str]]) -> ImageSet:
@@ -293,25 +296,24 @@ class ImageFolder:
             inside = _folders(self.root)
             if "train" not in inside:
                 classes, paths, labels = _classes_in(self.root)
-                rest, test = stratified_holdout(labels, max(len(classes), len(paths) // 5), seed=0)
-                parts = {"train": rest, "test": test}
+                train, test = stratified_holdout(labels, len(paths) // 5, seed=0)
                 return classes, {
-                    name: ([paths[i] for i in index], labels[index])
-                    for name, index in parts.items()
+                    "train": ([paths[i] for i in train], labels[train]),
+                    "test": ([paths[i] for i in test], labels[test]),
                 }
             if "test" not in inside:
                 raise UserError(f"data.root={self.root}: there is a train/ but no test/ beside it")
-            classes, *train = _classes_in(self.root / "train")
-            in_test, *test_files = _classes_in(self.root / "test")
+            classes, paths, labels = _classes_in(self.root / "train")
+            test_classes, test_paths, test_labels = _classes_in(self.root / "test")
         except OSError as error:
             raise UserError(f"data.root={self.root}: cannot be read ({error.strerror})") from None
-        if classes != in_test:
-            odd = ", ".join(sorted(set(classes) ^ set(in_test)))
+        if classes != test_classes:
+            odd = ", ".join(sorted(set(classes) ^ set(test_classes)))
             raise UserError(
                 f"data.root={self.root}: train/ and test/ must have the same classes; "
                 f"only one of them has {odd}"
             )
-        return classes, {"train": (train[0], train[1]), "test": (test_files[0], test_files[1])}
+        return classes, {"train": (paths, labels), "test": (test_paths, test_labels)}
 
     def _read(self, paths: Sequence[Path], labels: np.ndarray) -> ImageSet:
         side = self.image_size
@@ -358,7 +360,9 @@ def _classes_in(root: Path) -> tuple[tuple[str, ...], list[Path], np.ndarray]:
     classes = tuple(_folders(root))
     if len(classes) < 2:
         found = f"found {classes[0]}/ alone" if classes else "found none"
-        raise UserError(f"data.root={root}: at least two folders, one per class, are needed; {found}")
+        raise UserError(
+            f"data.root={root}: two folders or more, one per class, are needed; {found}"
+        )
     paths: list[Path] = []
     labels: list[int] = []
     for label, name in enumerate(classes):

@@ -20,8 +20,8 @@ def colour_map() -> np.ndarray:
 
 
 def colourise(heatmaps: np.ndarray) -> np.ndarray:
-    """Heat in [0, 1], any shape (...), as colours (..., 3) uint8. Values outside are clipped."""
-    return colour_map()[np.round(np.clip(heatmaps, 0, 1) * 255).astype(np.uint8)]
+    """Heat in [0, 1], any shape (...), as colours (..., 3) uint8; clipped, and NaN is 0."""
+    return colour_map()[np.round(np.clip(np.nan_to_num(heatmaps), 0, 1) * 255).astype(np.uint8)]
 
 
 def overlay(
