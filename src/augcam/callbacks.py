@@ -41,10 +41,12 @@ class Recorder(Callback):
     """Keeps the run's history and speed, and writes its scalars to TensorBoard.
 
     Epoch scalars stand at the epoch's number (from 1), `lr` and `train/step_loss` at the optimizer
-    step. `history` has one flat row an epoch; it survives a resume, and so do the clocks.
+    step, every `log_every_n_steps`. `history` has one flat row an epoch; it survives a resume, and so
+    do the clocks.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, log_every_n_steps: int) -> None:
+        self.log_every_n_steps = log_every_n_steps
         self.history: list[dict[str, float]] = []
         self.images = 0
         self.train_seconds = 0.0
@@ -87,18 +89,25 @@ class Recorder(Callback):
     ) -> None:
         # Before the step: after a OneCycle's last step the stored rate is past the end of the cycle.
         writer = tensorboard(trainer)
-        if writer and batch_idx % trainer.log_every_n_steps == 0:
-            writer.add_scalar("lr", trainer.optimizers[0].param_groups[0]["lr"], trainer.global_step)
+        if writer and batch_idx % self.log_every_n_steps == 0:
+            writer.add_scalar(
+                "lr", trainer.optimizers[0].param_groups[0]["lr"], trainer.global_step
+            )
 
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self,
+        trainer: Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
     ) -> None:
         now = time.perf_counter()
         self.train_seconds += now - self._mark
         self._mark = now
         self.images += len(batch[1]) * trainer.world_size
         writer = tensorboard(trainer)
-        if writer and batch_idx % trainer.log_every_n_steps == 0:
+        if writer and batch_idx % self.log_every_n_steps == 0:
             loss = outputs["loss"] * trainer.accumulate_grad_batches  # Lightning has divided it
             writer.add_scalar("train/step_loss", float(loss), trainer.global_step)
 
@@ -173,7 +182,12 @@ class ProgressDisplay(Callback):
             self.bar.update(self.bar.task_ids[0], completed=self._steps_before)
 
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self,
+        trainer: Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
     ) -> None:
         now = time.monotonic()
         if not trainer.is_global_zero or now - self._last < (0.5 if self.bar else self.seconds):
@@ -297,7 +311,12 @@ class GracefulStop(Callback):
         log.info("stopping after this batch (after validation, if that is running) ...")
 
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self,
+        trainer: Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
     ) -> None:
         last = batch_idx + 1 >= trainer.num_training_batches
         if not last and self._asked(trainer, batch_idx):

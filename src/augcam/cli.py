@@ -7,7 +7,6 @@ and SIGTERM.
 import difflib
 import errno
 import logging
-import os
 import secrets
 import shutil
 import sys

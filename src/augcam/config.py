@@ -192,9 +192,7 @@ def validate(tree: DictConfig | dict[str, Any]) -> Config:
         UserError: one line for every key that is unknown, of the wrong type or out of range.
     """
     try:
-        plain = OmegaConf.to_container(
-            OmegaConf.create(tree), resolve=True, throw_on_missing=True
-        )
+        plain = OmegaConf.to_container(OmegaConf.create(tree), resolve=True, throw_on_missing=True)
     except MissingMandatoryValue as error:
         raise UserError(f"{error.full_key}: must be given; write {error.full_key}=...") from None
     except OmegaConfBaseException as error:

@@ -1,4 +1,4 @@
-"""The one exception that means "the request was wrong", so that every door can tell it from a fault of ours."""
+"""The one exception that means "the request was wrong": every door tells it from a fault of ours."""
 
 
 class UserError(ValueError):

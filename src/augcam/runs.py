@@ -1,4 +1,4 @@
-"""The run folder, its files in and out, and config -> data and network, for a new run as for a finished one."""
+"""The run folder, its files in and out; config -> data and network, for new runs and finished ones."""
 
 import json
 import os
@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.utilities.types import LRSchedulerConfigType
 from torch import nn
 from torch.optim import Optimizer
 
@@ -143,7 +144,7 @@ def build_classifier(config: Config, classes: Iterable[str]) -> Classifier:
     names = tuple(classes)
     network = build_network(config, len(names))
     if config.model.channels_last:  # auto too: measured faster in every precision
-        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network = network.to(memory_format=torch.channels_last)
     if config.model.compile:
         network.compile()  # in place: the names in checkpoints stay
     return Classifier(
@@ -197,7 +198,7 @@ def _optimizer_maker(config: Config) -> Callable[[Iterable[dict[str, Any]]], Opt
     return partial(maker, **arguments)
 
 
-def _make_scheduler(config: Config, optimizer: Optimizer, steps: int) -> dict[str, Any]:
+def _make_scheduler(config: Config, optimizer: Optimizer, steps: int) -> LRSchedulerConfigType:
     maker: Any = get_class(config.scheduler.target)
     arguments = {
         name: steps if value == "auto" else value
@@ -212,9 +213,11 @@ def auto_precision(accelerator: str) -> str:
     Emulated bfloat16 is far slower than float32: on an AVX2 CPU one step took 25 times as long.
     """
     if uses_gpu(accelerator):
-        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
+        return (
+            "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
+        )
     if accelerator in ("auto", "cpu") and not torch.backends.mps.is_available():
-        capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+        capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
         native = capabilities.get("avx512_bf16") or capabilities.get("amx_bf16")
         return "bf16-mixed" if native else "32-true"
     return "32-true"

@@ -79,7 +79,7 @@ def train(config: Config, folder: RunFolder) -> RunResult:
     data.prepare_data()
     data.setup("fit")
     classifier = runs.build_classifier(config, data.classes)
-    recorder = Recorder()
+    recorder = Recorder(config.trainer.log_every_n_steps)
     trainer = build_trainer(config, folder, data, recorder)
     log.info(described(config, folder, data, classifier, trainer))
 
@@ -93,7 +93,7 @@ def train(config: Config, folder: RunFolder) -> RunResult:
         signum = signal.SIGINT
 
     metrics = summary(config, folder, classifier, trainer, recorder, interrupted=signum is not None)
-    if trainer.is_global_zero and not trainer.fast_dev_run:
+    if trainer.is_global_zero and not config.trainer.fast_dev_run:
         folder.write_metrics(metrics)
         if signum is None:
             draw_figures(folder, classifier, trainer, recorder, metrics)
@@ -137,7 +137,7 @@ def build_trainer(
             seed=config.seed,
             figures=folder.figures,
         ),
-        TestPredictions(folder.predictions_file),
+        *([] if config.trainer.fast_dev_run else [TestPredictions(folder.predictions_file)]),
         GracefulStop(folder.last),
         *checkpoints(config, folder),
     ]
@@ -162,15 +162,15 @@ def build_trainer(
 
 def checkpoints(config: Config, folder: RunFolder) -> list[Callback]:
     """`last.ckpt` after every epoch, `best.ckpt` at the highest validation accuracy."""
-    always = dict(
-        dirpath=folder.checkpoints,
-        save_on_train_epoch_end=True,
-        enable_version_counter=False,
-        auto_insert_metric_name=False,
-    )
-    kept: list[Callback] = [ModelCheckpoint(filename="last", **always)]  # type: ignore[arg-type]
+    always: dict[str, Any] = {
+        "dirpath": folder.checkpoints,
+        "save_on_train_epoch_end": True,
+        "enable_version_counter": False,
+        "auto_insert_metric_name": False,
+    }
+    kept: list[Callback] = [ModelCheckpoint(filename="last", **always)]
     if config.data.holdout and config.trainer.limit_val_batches != 0:
-        best = ModelCheckpoint(filename="best", monitor="val/accuracy", mode="max", **always)  # type: ignore[arg-type]
+        best = ModelCheckpoint(filename="best", monitor="val/accuracy", mode="max", **always)
         kept.append(best)
     return kept
 
@@ -223,7 +223,7 @@ class TestPredictions(Callback):
             gathered: list[Any] = [None] * trainer.world_size
             torch.distributed.all_gather_object(gathered, rows)
             rows = torch.cat(gathered)
-        if not trainer.is_global_zero or trainer.fast_dev_run:
+        if not trainer.is_global_zero:
             return
         rows = rows[rows[:, 0].argsort()]
         # Written under another name first: a reader never sees half of it.
@@ -382,7 +382,9 @@ def results_table(metrics: Mapping[str, Any]) -> Table:
     table = Table("", *splits, title=f"{metrics['name']}, seed {metrics['seed']}: accuracy")
     for column in table.columns[1:]:
         column.justify = "right"
-    table.add_row("all classes", *(f"{metrics[s]['accuracy']:.2%}" for s in splits), end_section=True)
+    table.add_row(
+        "all classes", *(f"{metrics[s]['accuracy']:.2%}" for s in splits), end_section=True
+    )
     for name in metrics["classes"]:
         cells = [metrics[split]["accuracy_per_class"][name] for split in splits]
         table.add_row(name, *("-" if c is None or c != c else f"{c:.1%}" for c in cells))

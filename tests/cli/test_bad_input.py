@@ -66,7 +66,7 @@ def test_a_gpu_that_is_not_there(tmp_path):
 def test_cifar10_missing_without_network(tmp_path):
     (tmp_path / "empty").mkdir()
     # A proxy that refuses every connection stands for a machine without network.
-    offline = {name: "http://127.0.0.1:9" for name in ("http_proxy", "https_proxy", "all_proxy")}
+    offline = dict.fromkeys(("http_proxy", "https_proxy", "all_proxy"), "http://127.0.0.1:9")
     said = refused(tmp_path, f"data.root={tmp_path / 'empty'}", env={**os.environ, **offline})
     assert "cifar-10-python.tar.gz" in said
     assert "data=shapes" in said

@@ -54,7 +54,11 @@ def test_metrics_json(finished):
     folder, _ = finished
     metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics["status"] == "finished"
-    assert (metrics["aug"], metrics["data"], metrics["model"]) == ("cutout_rotate", "shapes", "resnet10")
+    assert (metrics["aug"], metrics["data"], metrics["model"]) == (
+        "cutout_rotate",
+        "shapes",
+        "resnet10",
+    )
     assert (metrics["seed"], metrics["epochs"], len(metrics["classes"])) == (1, 2, CLASSES)
     for split, count in (("val", 60), ("test", 60)):
         confusion = np.array(metrics[split]["confusion"])
@@ -90,7 +94,9 @@ def test_tensorboard_is_a_dashboard(finished):
     assert [event.step for event in read.Images("gradcam/tracked")] == [1, 2]
     assert read.Images("augmentation/preview")
     assert read.Images("val/confusion")
-    assert read.Scalars("final/test_accuracy")[0].value == pytest.approx(metrics["test"]["accuracy"])
+    assert read.Scalars("final/test_accuracy")[0].value == pytest.approx(
+        metrics["test"]["accuracy"]
+    )
     assert not read.Tags()["graph"]
 
 

@@ -190,7 +190,8 @@ def refused(aug: dict) -> list[str]:
     [
         ({"_target_": "albumentations.CoarseDropout", "max_holes": 3},
          ["aug.x", "CoarseDropout", "'max_holes'", "did you mean num_holes_range"]),
-        ({"_target_": "albumentations.CoarseDropout", "fill_value": 0}, ["did you mean fill?"]),
+        ({"_target_": "albumentations.CoarseDropout", "fill_value": 0},
+         ["did you mean fill_mask or fill?"]),
         ({"_target_": "albumentations.GaussNoise", "var_limit": 9}, ["valid: std_range"]),
         ({"_target_": "albumentations.HorizontalFlip", "p": 1.7}, ["aug.x.p=1.7", "less than"]),
         ({"_target_": "albumentations.Rotate", "limit": "far"}, ["aug.x.limit=far"]),

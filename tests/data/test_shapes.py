@@ -56,6 +56,9 @@ def test_the_mask_is_one_object_that_stands_out(drawn):
     assert areas.max() < 22 * 22
     discs = areas[labels == shapes.CLASSES.index("circle")]
     assert 100 < discs.min() < discs.max() < 390
+    for mask in masks:
+        rows, columns = np.nonzero(mask)
+        assert 10 <= max(np.ptp(rows), np.ptp(columns)) + 1 <= 23
     # The object is away from the border, so that no shape is cut off.
     assert not masks[:, [0, -1]].any()
     assert not masks[:, :, [0, -1]].any()

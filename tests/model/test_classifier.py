@@ -1,5 +1,7 @@
 """Loss, metrics and schedule: expected values from scikit-learn, torch alone, or arithmetic."""
 
+import contextlib
+
 import numpy as np
 import pytest
 import pytorch_lightning as pl
@@ -77,7 +79,9 @@ def test_calibration_error_by_hand():
 def test_a_class_without_images_has_no_accuracy():
     labels = np.zeros(4, dtype=np.int64)
     classifier = Classifier(Scores(), CLASSES, lambda _: None, lambda *_: {})
-    quiet_trainer().test(classifier, batches(np.eye(6, dtype=np.float32)[labels], labels, 2), verbose=False)
+    quiet_trainer().test(
+        classifier, batches(np.eye(6, dtype=np.float32)[labels], labels, 2), verbose=False
+    )
     found = classifier.results["test"]["accuracy_per_class"]
     assert found["ant"] == 1.0
     assert np.isnan(found["bee"])
@@ -123,9 +127,13 @@ class Rates(pl.Callback):
 
 def rates(tmp_path, overrides=(), batches_of=24, stop_at=None, **flags) -> list[float]:
     """The learning rates of a real fit over `batches_of` batches an epoch, three epochs."""
-    config = validate(compose(["model=resnet10", "model.width=2", "scheduler.pct_start=0.25", *overrides]))
+    config = validate(
+        compose(["model=resnet10", "model.width=2", "scheduler.pct_start=0.25", *overrides])
+    )
     torch.manual_seed(0)
-    rows = [(torch.randn(3, 8, 8), torch.tensor(i % 10), torch.tensor(i)) for i in range(2 * batches_of)]
+    rows = [
+        (torch.randn(3, 8, 8), torch.tensor(i % 10), torch.tensor(i)) for i in range(2 * batches_of)
+    ]
     loader = DataLoader(rows, batch_size=2)
     seen = Rates()
     for end in [stop_at, None] if stop_at else [None]:
@@ -135,14 +143,12 @@ def rates(tmp_path, overrides=(), batches_of=24, stop_at=None, **flags) -> list[
             callbacks.append(StopAfter(end, tmp_path / "last.ckpt"))
         trainer = quiet_trainer(max_epochs=3, callbacks=callbacks, **flags)
         resume = tmp_path / "last.ckpt" if stop_at and not end else None
-        try:
+        with contextlib.suppress(EnoughError):
             trainer.fit(classifier, loader, ckpt_path=resume, weights_only=True if resume else None)
-        except Enough:
-            pass
     return seen.rates
 
 
-class Enough(Exception):
+class EnoughError(Exception):
     pass
 
 
@@ -152,7 +158,7 @@ class StopAfter(pl.Callback):
 
     def on_train_epoch_start(self, trainer, module):
         if trainer.current_epoch == self.epochs:
-            raise Enough
+            raise EnoughError
 
     def on_train_epoch_end(self, trainer, module):
         trainer.save_checkpoint(self.path)
@@ -171,7 +177,7 @@ class StopAfter(pl.Callback):
 def test_one_cycle_spans_exactly_the_run(tmp_path, flags, steps):
     found = rates(tmp_path, **flags)
     assert len(found) == steps
-    # Peak 0.1 after a quarter of the steps (counted from 0, less one), start 0.1 / 25, end a 400th of that.
+    # Peak after a quarter of the steps, start at a 25th of it, end at a 400th of the start.
     assert int(np.argmax(found)) == round(0.25 * steps) - 1
     assert max(found) == pytest.approx(0.1)
     assert found[0] == pytest.approx(0.1 / 25)
@@ -183,9 +189,7 @@ def test_one_cycle_goes_on_after_a_resume(tmp_path):
 
 
 def test_cosine_ends_at_its_floor(tmp_path):
-    config = ["scheduler=cosine"]
-    overrides = [c for c in config]
-    config = validate(compose(["model=resnet10", "model.width=2", *overrides]))
+    config = validate(compose(["model=resnet10", "model.width=2", "scheduler=cosine"]))
     classifier = build_classifier(config, map(str, range(10)))
     optimizer = classifier.make_optimizer(decay_groups(classifier.network, 0.0))
     schedule = classifier.make_scheduler(optimizer, 10)

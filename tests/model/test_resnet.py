@@ -22,7 +22,9 @@ def test_equals_torchvisions_resnet18_with_the_stem_changed():
     torch.testing.assert_close(network.eval()(images), reference.eval()(images))
 
 
-@pytest.mark.parametrize(("layer", "size"), [("layer1", 32), ("layer2", 16), ("layer3", 8), ("layer4", 4)])
+@pytest.mark.parametrize(
+    ("layer", "size"), [("layer1", 32), ("layer2", 16), ("layer3", 8), ("layer4", 4)]
+)
 def test_stages_keep_their_resolution(layer, size):
     network, seen = resnet(10, width=4, blocks=(1, 1, 1, 1)), []
     network.get_submodule(layer).register_forward_hook(lambda *hook: seen.append(hook[2].shape))

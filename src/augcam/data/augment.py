@@ -373,8 +373,8 @@ def _constant(key: str, value: Any) -> Any:
 
 
 def _nearest(name: str, valid: Sequence[str], cutoff: float = 0.4) -> str:
-    near = difflib.get_close_matches(name, valid, n=1, cutoff=cutoff)
-    return f"did you mean {near[0]}? " if near else ""
+    near = difflib.get_close_matches(name, valid, n=2, cutoff=cutoff)
+    return f"did you mean {' or '.join(near)}? " if near else ""
 
 
 def _in_words(key: str, kind: type[A.BasicTransform], error: Exception) -> list[str]:

@@ -2,9 +2,9 @@
 
     images, labels, masks = draw(split="train", seed=0, size=6000, shortcut=0.0)
 
-An image is 32x32: one shape of 12 to 22 pixels at a random place, in a random colour, turned by up
-to 20 degrees. Colour, place and texture are drawn without looking at the class, so only the outline
-tells it.
+An image is 32x32: one shape, 12 to 22 pixels long, at a random place, in a random colour, turned
+by up to 20 degrees. Colour, place and texture are drawn without looking at the class: only the
+outline tells it.
 """
 
 from collections.abc import Callable
@@ -75,12 +75,7 @@ def draw(
 
 
 def _draw_one(random: np.random.Generator, label: int) -> tuple[np.ndarray, np.ndarray]:
-    shape_size = random.uniform(12, 22)
-    margin = shape_size / 2 + 1
-    centre = random.uniform(margin, SIDE - margin, size=2)
-    angle = np.deg2rad(random.uniform(-20, 20))
-    coverage = _coverage(label, centre, shape_size, angle)
-
+    coverage = _coverage(random, OUTLINES[CLASSES[label]]())
     paper, ink = _two_colours(random)
     background = _texture(random, paper)
     foreground = ink + random.normal(0, 6, size=(SIDE, SIDE, 3))
@@ -122,18 +117,28 @@ def _texture(random: np.random.Generator, colour: np.ndarray) -> np.ndarray:
     return colour + pattern[..., None] * tint + random.normal(0, 6, size=(SIDE, SIDE, 3))
 
 
-def _coverage(label: int, centre: np.ndarray, size: float, angle: float) -> np.ndarray:
-    """How much of each pixel the shape covers: float (32, 32) in 0..1."""
-    canvas = np.zeros((SIDE * SCALE, SIDE * SCALE), np.uint8)
+def _coverage(random: np.random.Generator, outlines: "Outlines") -> np.ndarray:
+    """How much of each pixel a shape covers, at random size, angle and place: float (32, 32), 0..1.
+
+    The longer side of its upright bounding box is 12 to 22 pixels; a pixel is left at the border.
+    """
+    side = random.uniform(12, 22)
+    angle = np.deg2rad(random.uniform(-20, 20))
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    for outline, value in OUTLINES[CLASSES[label]]():
-        points = outline @ turn.T * (size / 2) + centre
-        cv2.fillPoly(canvas, [np.round(points * SCALE).astype(np.int32)], value)
+    turned = [(points @ turn.T, value) for points, value in outlines]
+    outer = turned[0][0]
+    scale = side / np.ptp(outer, axis=0).max()
+    low, high = 1 - outer.min(axis=0) * scale, SIDE - 1 - outer.max(axis=0) * scale
+    centre = random.uniform(low, high)
+    canvas = np.zeros((SIDE * SCALE, SIDE * SCALE), np.uint8)
+    for points, value in turned:
+        corners = np.round((points * scale + centre) * SCALE).astype(np.int32)
+        cv2.fillPoly(canvas, [corners], value)
     return canvas.reshape(SIDE, SCALE, SIDE, SCALE).mean(axis=(1, 3)) / 255
 
 
-# Outlines: points (x, y) in -1..1, y down, each filled with 255 (ink) or 0 (a hole), in order.
-Outline = list[tuple[np.ndarray, int]]
+# Points (x, y) about -1..1, y down; the first outline is ink (255), a second is a hole in it (0).
+Outlines = list[tuple[np.ndarray, int]]
 
 
 def _round(radius: float, x: float = 0.0, y: float = 0.0) -> np.ndarray:
@@ -141,55 +146,55 @@ def _round(radius: float, x: float = 0.0, y: float = 0.0) -> np.ndarray:
     return np.stack([x + radius * np.cos(turn), y + radius * np.sin(turn)], axis=1)
 
 
-def _circle() -> Outline:
+def _circle() -> Outlines:
     return [(_round(1.0), 255)]
 
 
-def _ring() -> Outline:
+def _ring() -> Outlines:
     return [(_round(1.0), 255), (_round(0.52), 0)]
 
 
-def _crescent() -> Outline:
+def _crescent() -> Outlines:
     return [(_round(1.0), 255), (_round(0.85, x=0.55), 0)]
 
 
-def _square() -> Outline:
+def _square() -> Outlines:
     return [(np.array([[-0.85, -0.85], [0.85, -0.85], [0.85, 0.85], [-0.85, 0.85]]), 255)]
 
 
-def _triangle() -> Outline:
+def _triangle() -> Outlines:
     return [(np.array([[0, -1], [1, 0.85], [-1, 0.85]]), 255)]
 
 
-def _star() -> Outline:
+def _star() -> Outlines:
     turn = np.arange(10) * np.pi / 5 - np.pi / 2
     radius = np.where(np.arange(10) % 2 == 0, 1.1, 0.42)
     return [(np.stack([radius * np.cos(turn), radius * np.sin(turn)], axis=1), 255)]
 
 
-def _cross() -> Outline:
+def _cross() -> Outlines:
     a, b = 0.3, 1.0
     return [(np.array([[-a, -b], [a, -b], [a, -a], [b, -a], [b, a], [a, a], [a, b], [-a, b],
                        [-a, a], [-b, a], [-b, -a], [-a, -a]]), 255)]  # fmt: skip
 
 
-def _heart() -> Outline:
+def _heart() -> Outlines:
     t = np.linspace(0, 2 * np.pi, 48, endpoint=False)
     x = 16 * np.sin(t) ** 3
     y = -(13 * np.cos(t) - 5 * np.cos(2 * t) - 2 * np.cos(3 * t) - np.cos(4 * t))
     return [(np.stack([x / 16, (y - 2.5) / 14.5], axis=1), 255)]
 
 
-def _arrow() -> Outline:
+def _arrow() -> Outlines:
     return [(np.array([[-1, -0.28], [0.1, -0.28], [0.1, -0.85], [1, 0], [0.1, 0.85], [0.1, 0.28],
                        [-1, 0.28]]), 255)]  # fmt: skip
 
 
-def _hourglass() -> Outline:
+def _hourglass() -> Outlines:
     return [(np.array([[-0.8, -1], [0.8, -1], [0.15, 0], [0.8, 1], [-0.8, 1], [-0.15, 0]]), 255)]
 
 
-OUTLINES: dict[str, Callable[[], Outline]] = {
+OUTLINES: dict[str, Callable[[], Outlines]] = {
     "circle": _circle,
     "square": _square,
     "triangle": _triangle,

@@ -23,10 +23,10 @@ from tempfile import TemporaryDirectory
 from typing import Protocol
 
 import numpy as np
-import torchvision  # type: ignore[import-untyped]
+import torchvision
 from filelock import FileLock
 from PIL import Image, ImageOps
-from torchvision.datasets.utils import (  # type: ignore[import-untyped]
+from torchvision.datasets.utils import (
     download_and_extract_archive,
 )
 

@@ -118,7 +118,9 @@ class GradCamPanels(Callback):
         if trainer.world_size > 1:
             found: list[Any] = [None] * trainer.world_size
             torch.distributed.all_gather_object(found, (rank.cpu(), images.cpu(), labels.cpu()))
-            rank, images, labels = (torch.cat(parts).to(rank.device) for parts in zip(*found))
+            rank, images, labels = (
+                torch.cat(parts).to(rank.device) for parts in zip(*found, strict=True)
+            )
             rank, chosen = rank.topk(min(self.images, len(rank)))
             images, labels = images[chosen], labels[chosen]
         if not trainer.is_global_zero:

@@ -1,15 +1,16 @@
 """The LightningModule: loss, metrics, and an optimizer whose schedule spans exactly the run."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
+from pytorch_lightning.utilities.types import LRSchedulerConfigType, OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torchmetrics import MeanMetric, Metric, MetricCollection
+from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import (
     MulticlassAccuracy,
     MulticlassCalibrationError,
@@ -24,7 +25,8 @@ def decay_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]
 
     He et al., "Bag of Tricks", arXiv 1812.01187, section 3.1.
     """
-    decayed, spared = [], []
+    decayed: list[nn.Parameter] = []
+    spared: list[nn.Parameter] = []
     for part in module.modules():
         for name, parameter in part.named_parameters(recurse=False):
             spare = isinstance(part, NORMS) or name == "bias"
@@ -35,21 +37,37 @@ def decay_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]
     ]
 
 
-def held_out_metrics(num_classes: int) -> MetricCollection:
+class HeldOut(nn.Module):
     """Loss, top-1, top-5, calibration error (15 bins) and confusion matrix of a whole data set.
 
     With fewer than five classes "top-5" counts among all of them. The values are those of the
     whole set under any number of processes: every state is summed or gathered over the ranks.
     """
-    return MetricCollection(
-        {
-            "accuracy": MulticlassAccuracy(num_classes, average="micro"),
-            "top5": MulticlassAccuracy(num_classes, top_k=min(5, num_classes), average="micro"),
-            "ece": MulticlassCalibrationError(num_classes, n_bins=15),
-            "confusion": MulticlassConfusionMatrix(num_classes),
-        },
-        compute_groups=False,
-    )
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.loss = MeanMetric()
+        self.scores = MetricCollection(
+            {
+                "accuracy": MulticlassAccuracy(num_classes, average="micro"),
+                "top5": MulticlassAccuracy(num_classes, top_k=min(5, num_classes), average="micro"),
+                "ece": MulticlassCalibrationError(num_classes, n_bins=15),
+                "confusion": MulticlassConfusionMatrix(num_classes),
+            },
+            compute_groups=False,
+        )
+
+    def update(self, logits: Tensor, labels: Tensor) -> None:
+        """Add a batch: float32 (B, C), int64 (B,)."""
+        self.loss.update(F.cross_entropy(logits, labels), len(labels))
+        self.scores.update(logits.softmax(dim=1), labels)
+
+    def compute_and_reset(self) -> dict[str, Tensor]:
+        """The values of all batches, scalars but for `confusion` (C, C), rows = true class."""
+        values: dict[str, Tensor] = self.scores.compute() | {"loss": self.loss.compute()}
+        self.scores.reset()
+        self.loss.reset()
+        return values
 
 
 class Classifier(pl.LightningModule):
@@ -78,7 +96,7 @@ class Classifier(pl.LightningModule):
         network: nn.Module,
         classes: Sequence[str],
         make_optimizer: Callable[[Iterable[dict[str, Any]]], Optimizer],
-        make_scheduler: Callable[[Optimizer, int], Mapping[str, Any]],
+        make_scheduler: Callable[[Optimizer, int], LRSchedulerConfigType],
         weight_decay: float = 0.0,
         decay_norm_and_bias: bool = False,
         label_smoothing: float = 0.0,
@@ -95,31 +113,27 @@ class Classifier(pl.LightningModule):
         self.l1 = l1
         self.results: dict[str, dict[str, Any]] = {}
         self.random_state: Tensor | None = None
-        self.train_scores = nn.ModuleDict(
-            {"loss": MeanMetric(), "accuracy": MulticlassAccuracy(len(classes), average="micro")}
-        )
-        for score in self.train_scores.values():
-            assert isinstance(score, Metric)
+        self.train_loss = MeanMetric()
+        self.train_accuracy = MulticlassAccuracy(len(self.classes), average="micro")
+        for score in (self.train_loss, self.train_accuracy):
             score.persistent(True)  # half an epoch's sums travel with a checkpoint
-        self.losses = nn.ModuleDict({"val_": MeanMetric(), "test_": MeanMetric()})
-        self.scores = nn.ModuleDict(
-            {"val_": held_out_metrics(len(classes)), "test_": held_out_metrics(len(classes))}
-        )
+        self.val_metrics = HeldOut(len(self.classes))
+        self.test_metrics = HeldOut(len(self.classes))
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (B, C) of images (B, 3, H, W)."""
         logits: Tensor = self.network(images)
         return logits
 
-    def training_step(self, batch: tuple[Tensor, Tensor, Tensor], _: int) -> Tensor:
+    def training_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_idx: int) -> Tensor:
         """The objective of one batch: smoothed cross-entropy plus L1."""
         images, labels, _index = batch
         logits = self(images).float()
         objective = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
         with torch.no_grad():
             # The chart shows plain cross-entropy, so that it compares with validation's.
-            self.train_scores["loss"].update(F.cross_entropy(logits, labels), len(labels))
-            self.train_scores["accuracy"].update(logits, labels)
+            self.train_loss.update(F.cross_entropy(logits, labels), len(labels))
+            self.train_accuracy.update(logits, labels)
         if self.l1:
             weights, _biases = decay_groups(self.network, 0.0)
             objective = objective + self.l1 * sum(w.abs().sum() for w in weights["params"])
@@ -127,12 +141,15 @@ class Classifier(pl.LightningModule):
 
     def train_metrics(self) -> dict[str, float]:
         """Loss and accuracy over the epoch so far, as the network was at each step."""
-        return {name: float(score.compute()) for name, score in self.train_scores.items()}  # type: ignore[operator]
+        return {
+            "loss": float(self.train_loss.compute()),
+            "accuracy": float(self.train_accuracy.compute()),
+        }
 
     def on_train_epoch_end(self) -> None:
         # Callbacks have seen train_metrics() by now; checkpoints are written after this.
-        for score in self.train_scores.values():
-            score.reset()  # type: ignore[operator]
+        self.train_loss.reset()
+        self.train_accuracy.reset()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep torch's random state too: after a resume dropout goes on as if nothing happened."""
@@ -148,49 +165,42 @@ class Classifier(pl.LightningModule):
             torch.set_rng_state(self.random_state.cpu())
             self.random_state = None
 
-    def validation_step(self, batch: tuple[Tensor, Tensor, Tensor], _: int) -> Tensor:
+    def validation_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_idx: int) -> Tensor:
         """The batch's logits (B, C), float32, for callbacks; the metrics have seen them."""
-        return self._measure(batch, "val")
+        return self._measure(batch, self.val_metrics)
 
     def on_validation_epoch_end(self) -> None:
-        self._publish("val")
+        self._publish("val", self.val_metrics)
 
-    def test_step(self, batch: tuple[Tensor, Tensor, Tensor], _: int) -> Tensor:
+    def test_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_idx: int) -> Tensor:
         """As `validation_step`, for the test set."""
-        return self._measure(batch, "test")
+        return self._measure(batch, self.test_metrics)
 
     def on_test_epoch_end(self) -> None:
-        self._publish("test")
+        self._publish("test", self.test_metrics)
 
-    def _measure(self, batch: tuple[Tensor, Tensor, Tensor], split: str) -> Tensor:
+    def _measure(self, batch: tuple[Tensor, Tensor, Tensor], metrics: HeldOut) -> Tensor:
         images, labels, _index = batch
         logits: Tensor = self(images).float()
-        self.losses[f"{split}_"].update(F.cross_entropy(logits, labels), len(labels))
-        self.scores[f"{split}_"].update(logits.softmax(dim=1), labels)
+        metrics.update(logits, labels)
         return logits
 
-    def _publish(self, split: str) -> None:
-        scores, loss = self.scores[f"{split}_"], self.losses[f"{split}_"]
-        assert isinstance(scores, MetricCollection)
-        assert isinstance(loss, MeanMetric)
-        values = scores.compute()
+    def _publish(self, split: str, metrics: HeldOut) -> None:
+        values = metrics.compute_and_reset()
         confusion = values.pop("confusion")
-        values["loss"] = loss.compute()
         # A class without images has no accuracy: 0/0 is left as NaN.
         per_class = dict(zip(self.classes, confusion.diag() / confusion.sum(dim=1), strict=True))
         logged = values | {f"accuracy_class/{name}": value for name, value in per_class.items()}
-        # compute() has gathered over the ranks: the mean over them is the value itself.
+        # The values are those of all ranks already: the mean over them is the value itself.
         for name, value in logged.items():
             self.log(f"{split}/{name}", value.float(), logger=False, sync_dist=True)
-        scores.reset()
-        loss.reset()
         if not self.trainer.sanity_checking:
             self.results[split] = {name: float(value) for name, value in values.items()} | {
                 "accuracy_per_class": {name: float(value) for name, value in per_class.items()},
                 "confusion": confusion.tolist(),
             }
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimizer, and a schedule over exactly the steps that the trainer will make."""
         if self.decay_norm_and_bias:
             groups = [{"params": list(self.network.parameters())}]
@@ -203,5 +213,5 @@ class Classifier(pl.LightningModule):
             raise ValueError("the schedule needs an end: set trainer.max_epochs or max_steps")
         return {
             "optimizer": optimizer,
-            "lr_scheduler": dict(self.make_scheduler(optimizer, int(steps))),
+            "lr_scheduler": self.make_scheduler(optimizer, int(steps)),
         }

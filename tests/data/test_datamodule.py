@@ -1,0 +1,403 @@
+"""Loaders: the same batches with any number of workers, after any resume, on any ranks."""
+
+import multiprocessing
+import os
+import signal
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning import Callback, Trainer
+from torch import nn
+
+from augcam.data import augment
+from augcam.data.datamodule import (
+    AugmentedBatches,
+    EpochLoader,
+    EpochOrder,
+    EvalLoader,
+    ImageDataModule,
+)
+from augcam.data.sources import ImageSet
+from augcam.errors import UserError
+
+AUG = {
+    "crop": {"_target_": "augcam.data.augment.PadCrop"},
+    "flip": {"_target_": "albumentations.HorizontalFlip"},
+    "noise": {"_target_": "albumentations.GaussNoise", "p": 0.3},
+}
+
+
+class Random:
+    """40 training and 13 test images of noise; counts how often each split is read."""
+
+    classes = ("a", "b", "c", "d")
+    mean, std = (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)
+
+    def __init__(self, size: int = 40) -> None:
+        self.size = size
+        self.reads = {"prepare": 0, "train": 0, "test": 0}
+
+    def prepare(self) -> None:
+        self.reads["prepare"] += 1
+
+    def train(self) -> ImageSet:
+        self.reads["train"] += 1
+        return self._draw(self.size)
+
+    def test(self) -> ImageSet:
+        self.reads["test"] += 1
+        return self._draw(13)
+
+    def _draw(self, size: int) -> ImageSet:
+        random = np.random.default_rng(size)
+        images = random.integers(0, 256, (size, 8, 8, 3), dtype=np.uint8)
+        return ImageSet(images, np.arange(size) % 4)
+
+
+def module(workers=0, batch_size=4, holdout=8, seed=1, aug=AUG, size=40) -> ImageDataModule:
+    return ImageDataModule(
+        Random(size), augment.build(aug, seed), batch_size=batch_size, eval_batch_size=5,
+        num_workers=workers, holdout=holdout, seed=seed,
+    )  # fmt: skip
+
+
+def seen(workers=0, batch_size=4, epochs=(0, 1), seed=1) -> dict[tuple[int, int], bytes]:
+    """Every augmented image by (epoch, index)."""
+    data = module(workers, batch_size, seed=seed)
+    data.setup("fit")
+    loader = data.train_dataloader()
+    found = {}
+    for epoch in epochs:
+        loader.sampler.set_epoch(epoch)
+        for batch in loader:
+            assert batch.images.dtype == torch.uint8
+            assert np.array_equal(batch.labels, data.train_set.labels[batch.index.numpy()])
+            for image, index in zip(batch.images, batch.index.tolist(), strict=True):
+                found[epoch, index] = image.numpy().tobytes()
+    loader.close()
+    return found
+
+
+@pytest.fixture(scope="module")
+def reference():
+    return seen()
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")
+class TestStreams:
+    @pytest.mark.parametrize(("workers", "batch_size"), [(1, 4), (4, 4), (0, 8), (2, 16), (0, 1)])
+    def test_workers_and_batch_size_change_nothing(self, reference, workers, batch_size):
+        assert seen(workers, batch_size) == reference
+
+    def test_the_order_of_epochs_changes_nothing(self, reference):
+        assert seen(epochs=(1, 0)) == reference
+
+    def test_epochs_and_seeds_differ(self, reference):
+        first, second = ([v for (e, _), v in sorted(reference.items()) if e == n] for n in (0, 1))
+        assert sum(a == b for a, b in zip(first, second, strict=True)) < 5
+        assert sum(seen(seed=2).get(key) == value for key, value in reference.items()) < 5
+
+    def test_the_source_is_left_alone(self):
+        data = module()
+        data.setup("fit")
+        before = data.train_set.images.copy()
+        list(data.train_dataloader())
+        assert np.array_equal(data.train_set.images, before)
+
+
+class TestOrder:
+    def test_an_epoch_takes_each_image_once_in_an_order_of_its_own(self):
+        order = EpochOrder(size=103, batch_size=10, seed=1)
+        epochs = []
+        for epoch in (0, 1, 0):
+            order.set_epoch(epoch)
+            epochs.append([index for _, batch in order for index in batch.tolist()])
+        assert len(order) == 10
+        assert all(len(set(indices)) == 100 for indices in epochs)  # 3 are left out
+        assert epochs[0] == epochs[2]
+        assert sum(a == b for a, b in zip(epochs[0], epochs[1], strict=True)) < 10  # 1 by chance
+        assert set(epochs[0]) != set(epochs[1])  # not always the same 3
+
+    def test_ranks_share_out_the_batches_of_one_process(self):
+        whole = [set(batch.tolist()) for _, batch in EpochOrder(103, 12, seed=1)]
+        ranks = [list(EpochOrder(103, 4, 1, rank, world_size=3)) for rank in range(3)]
+        assert [len(batches) for batches in ranks] == [8, 8, 8]
+        for number, together in enumerate(whole):
+            parts = [batches[number][1].tolist() for batches in ranks]
+            assert [len(part) for part in parts] == [4, 4, 4]
+            assert set().union(*parts) == together
+
+    def test_a_set_smaller_than_a_batch_is_one_batch(self):
+        ((_, batch),) = EpochOrder(size=7, batch_size=128, seed=0)
+        assert sorted(batch) == list(range(7))
+
+    def test_fewer_images_than_processes(self):
+        with pytest.raises(UserError, match="1 training images cannot be shared among 2"):
+            EpochOrder(size=1, batch_size=4, seed=0, world_size=2)
+
+    def test_eval_ranks_see_each_image_once(self):
+        images = Random().test()
+        for world_size in (1, 2, 3):
+            found = [
+                index
+                for rank in range(world_size)
+                for batch in EvalLoader(images, 4, rank, world_size)
+                for index in batch.index.tolist()
+            ]
+            assert sorted(found) == list(range(13))
+
+
+class TestEpochLoader:
+    def loader(self, workers: int = 0) -> EpochLoader:
+        batches = AugmentedBatches(Random().train(), augment.build(AUG, 1))
+        return EpochLoader(batches, EpochOrder(40, 4, seed=1), workers)
+
+    @pytest.mark.parametrize("workers", [0, 2])
+    def test_it_goes_on_where_it_was_saved(self, workers):
+        first = self.loader(workers)
+        first.sampler.set_epoch(2)
+        batches = iter(first)
+        for _ in range(3):
+            next(batches)
+        state = first.state_dict()
+        assert state == {"epoch": 2, "batches": 3}  # not those fetched ahead
+        rest = [batch.images for batch in batches]
+        second = self.loader(workers)
+        resumed = iter(second)
+        second.load_state_dict(state)
+        assert second.state_dict() == state
+        second.sampler.set_epoch(2)
+        again = [batch.images for batch in resumed]
+        assert len(again) == len(rest) == 7
+        assert all(torch.equal(a, b) for a, b in zip(again, rest, strict=True))
+        assert len(list(second)) == 10  # the next epoch is whole
+        first.close()
+        second.close()
+
+    def test_a_state_of_another_epoch_skips_nothing(self):
+        loader = self.loader()
+        loader.load_state_dict({"epoch": 0, "batches": 9})
+        loader.sampler.set_epoch(1)
+        assert len(list(loader)) == 10
+
+    def test_an_epoch_cut_short_does_not_reach_into_the_next(self):
+        loader = self.loader(workers=2)
+        next(iter(loader))
+        loader.sampler.set_epoch(1)
+        expected = self.loader()
+        expected.sampler.set_epoch(1)
+        for a, b in zip(loader, expected, strict=True):
+            assert torch.equal(a.images, b.images)
+        loader.close()
+
+    def test_the_global_random_state_is_left_alone(self):
+        before = torch.get_rng_state()
+        list(self.loader())
+        assert torch.equal(torch.get_rng_state(), before)
+
+
+class TestModule:
+    def test_splits_are_read_once_and_the_test_set_when_asked(self):
+        data = module()
+        for _ in range(2):
+            data.prepare_data()
+            data.setup("fit")
+            data.setup("validate")
+        assert data.source.reads == {"prepare": 1, "train": 1, "test": 0}
+        assert (len(data.train_set), len(data.val_set)) == (32, 8)
+        assert np.bincount(data.val_set.labels).tolist() == [2, 2, 2, 2]
+        data.setup("test")
+        assert data.source.reads["test"] == 1
+        assert [len(batch.labels) for batch in data.test_dataloader()] == [5, 5, 3]
+
+    def test_train_and_validation_are_the_source_without_overlap(self):
+        data = module()
+        data.setup("fit")
+        parts = [
+            {image.tobytes() for image in part.images} for part in (data.train_set, data.val_set)
+        ]
+        assert not parts[0] & parts[1]
+        assert parts[0] | parts[1] == {image.tobytes() for image in data.source.train().images}
+
+    def test_without_holdout_there_is_no_validation(self):
+        data = module(holdout=0)
+        data.setup("fit")
+        assert (len(data.train_set), len(data.val_set)) == (40, 0)
+        assert data.val_dataloader() == []
+
+    def test_held_out_images_are_only_normalised(self):
+        data = module()
+        data.setup("fit")
+        batch = data.on_after_batch_transfer(next(iter(data.val_dataloader())), 0)
+        expected = (data.val_set.images[:5] / 255 - data.mean) / data.std
+        assert np.allclose(batch.images.numpy(), expected.transpose(0, 3, 1, 2), atol=1e-5)
+        assert batch.images.is_contiguous(memory_format=torch.channels_last)
+        assert batch.labels.tolist() == data.val_set.labels[:5].tolist()
+        assert batch.index.tolist() == [0, 1, 2, 3, 4]
+
+    def test_a_holdout_too_large(self):
+        with pytest.raises(UserError, match=r"holdout=40.*0 to 36"):
+            module(holdout=40).setup("fit")
+
+    def test_a_transform_that_does_not_fit(self):
+        crop = {"_target_": "albumentations.RandomCrop", "height": 4, "width": 4}
+        with pytest.raises(UserError, match=r"aug\.crop.*keep its"):
+            module(aug={"crop": crop}).setup("fit")
+
+
+class Linear(pl.LightningModule):
+    """The smallest classifier, with a schedule: every kind of state is in its checkpoint."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.net = nn.Linear(8 * 8 * 3, 4)
+        self.trained_on: list[tuple[int, list[int]]] = []
+
+    def training_step(self, batch, batch_idx):
+        self.trained_on.append((self.current_epoch, batch.index.tolist()))
+        return nn.functional.cross_entropy(self.net(batch.images.flatten(1)), batch.labels)
+
+    def validation_step(self, batch, batch_idx):
+        self.log("val", self.net(batch.images.flatten(1)).mean())
+
+    def configure_optimizers(self):
+        optimizer = torch.optim.SGD(self.parameters(), lr=0.1, momentum=0.9)
+        schedule = torch.optim.lr_scheduler.StepLR(optimizer, 3, 0.9)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+class Crash(Exception):  # noqa: N818
+    pass
+
+
+class SaveAndStop(Callback):
+    """Save after a batch or at an epoch's end, then stop as a crash would."""
+
+    def __init__(self, path, epoch: int, batch: int | None) -> None:
+        self.path, self.epoch, self.batch = path, epoch, batch
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        if (trainer.current_epoch, batch_idx) == (self.epoch, self.batch):
+            trainer.save_checkpoint(self.path)
+            raise Crash
+
+    def on_train_epoch_end(self, trainer, pl_module):
+        if trainer.current_epoch == self.epoch and self.batch is None:
+            trainer.save_checkpoint(self.path)
+            raise Crash
+
+
+def fit(data, *callbacks, checkpoint=None, **flags) -> Linear:
+    model = Linear()
+    trainer = Trainer(
+        max_epochs=3, accelerator="cpu", logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False, callbacks=list(callbacks), **flags,
+    )  # fmt: skip
+    trainer.fit(model, data, ckpt_path=checkpoint)
+    return model
+
+
+@pytest.mark.filterwarnings("ignore::Warning")
+class TestResumeUnderLightning:
+    """8 batches an epoch, 3 epochs; stopped and resumed, the weights are those of one run."""
+
+    @pytest.mark.parametrize(
+        ("flags", "epoch", "batch", "workers"),
+        [
+            ({}, 0, 2, 0),
+            ({}, 1, 4, 0),
+            ({}, 1, 7, 0),  # after the last batch, before the epoch's end
+            ({}, 0, None, 0),  # None: at the epoch's end
+            ({}, 1, None, 0),
+            ({}, 1, 4, 2),
+            ({}, 1, None, 2),
+            ({"accumulate_grad_batches": 2}, 1, 5, 0),
+            ({"accumulate_grad_batches": 3}, 1, None, 2),
+            ({"limit_train_batches": 6}, 1, 2, 2),
+            ({"limit_train_batches": 6}, 0, None, 0),
+            # By steps, from an epoch's end, Lightning 2.6.6 loses an epoch with any loader.
+            ({"max_steps": 20}, 1, 4, 0),
+        ],
+    )
+    def test_bit_identical(self, tmp_path, flags, epoch, batch, workers):
+        whole = fit(module(workers), **flags)
+        path = tmp_path / "stopped.ckpt"
+        with pytest.raises(Crash):
+            fit(module(workers), SaveAndStop(path, epoch, batch), **flags)
+        resumed = fit(module(workers), checkpoint=path, **flags)
+        assert resumed.trained_on == whole.trained_on[-len(resumed.trained_on) :]
+        done = (epoch + (batch is None)) * flags.get("limit_train_batches", 8)
+        done += 0 if batch is None else batch + 1
+        assert len(resumed.trained_on) == len(whole.trained_on) - done
+        for name, value in whole.state_dict().items():
+            assert torch.equal(value, resumed.state_dict()[name]), name
+
+    def test_epochs_differ_and_workers_do_not_matter(self):
+        alone, helped = fit(module(0)), fit(module(2))
+        assert alone.trained_on == helped.trained_on
+        orders = [
+            [i for e, batch in alone.trained_on if e == epoch for i in batch] for epoch in range(3)
+        ]
+        assert all(sorted(order) == list(range(32)) for order in orders)
+        assert orders[0] != orders[1] != orders[2]
+        assert torch.equal(alone.net.weight, helped.net.weight)
+
+    def test_overfit_batches_trains_on_the_same_images(self):
+        model = fit(module(), overfit_batches=2)
+        per_epoch = [[batch for e, batch in model.trained_on if e == n] for n in range(3)]
+        assert len(per_epoch[0]) == 2
+        assert per_epoch[0] == per_epoch[1] == per_epoch[2]
+
+    def test_without_holdout_fit_runs_no_validation(self):
+        assert len(fit(module(holdout=0)).trained_on) == 30
+
+    def test_workers_end_with_the_fit(self):
+        before = set(multiprocessing.active_children())
+        fit(module(2))
+        assert not set(multiprocessing.active_children()) - before
+
+
+class Write(Callback):
+    """What a rank trained on, and its weights, into a file of its own."""
+
+    def __init__(self, folder) -> None:
+        self.folder = folder
+
+    def on_train_end(self, trainer, pl_module):
+        found = {"on": pl_module.trained_on, "weights": pl_module.net.weight.detach()}
+        torch.save(found, self.folder / f"{trainer.global_rank}.pt")
+
+
+@pytest.mark.filterwarnings("ignore::Warning")
+def test_two_processes_train_on_what_one_would(tmp_path):
+    fit(module(batch_size=4), Write(tmp_path), devices=2, strategy="ddp_fork")
+    ranks = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
+    alone = fit(module(batch_size=8))
+    assert len(ranks[0]["on"]) == len(ranks[1]["on"]) == len(alone.trained_on) == 12
+    for a, b, (epoch, whole) in zip(ranks[0]["on"], ranks[1]["on"], alone.trained_on, strict=True):
+        assert a[0] == b[0] == epoch
+        assert sorted(a[1] + b[1]) == sorted(whole)
+    assert torch.equal(ranks[0]["weights"], ranks[1]["weights"])
+    torch.testing.assert_close(ranks[0]["weights"], alone.net.weight, rtol=1e-5, atol=1e-6)
+
+
+def test_ctrl_c_leaves_the_workers_to_the_main_process():
+    """A terminal sends SIGINT to every process of the group; workers go on until they are ended."""
+    before = set(multiprocessing.active_children())
+    data = module(workers=2)
+    data.setup("fit")
+    loader = data.train_dataloader()
+    batches = iter(loader)
+    next(batches), next(batches)  # one of each worker
+    workers = set(multiprocessing.active_children()) - before
+    assert len(workers) == 2
+    for worker in workers:
+        os.kill(worker.pid, signal.SIGINT)
+    assert len(list(batches)) == 6
+    assert all(worker.is_alive() for worker in workers)
+    del batches
+    data.teardown("fit")
+    assert not any(worker.is_alive() for worker in workers)
