@@ -17,7 +17,7 @@ from tests.conftest import ROOT, train_py
 
 TINY = [
     "data=shapes", "data.train_size=200", "data.test_size=60", "data.holdout=60", "data.batch_size=20",
-    "model=resnet10", "model.width=4", "explain.images=3", "trainer.accelerator=cpu",
+    "model=resnet10", "model.width=8", "explain.images=3", "trainer.accelerator=cpu",
 ]  # fmt: skip
 CLASSES = 10
 

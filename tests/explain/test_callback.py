@@ -20,7 +20,7 @@ CLASSES = [f"class{n}" for n in range(10)]
 
 def classifier(*overrides: str):
     torch.manual_seed(0)
-    tree = compose(["model=resnet10", "model.width=4", "model.dropout=0.2", *overrides])
+    tree = compose(["model=resnet10", "model.width=8", "model.dropout=0.2", *overrides])
     return build_classifier(validate(tree), CLASSES)
 
 
@@ -122,22 +122,32 @@ def test_training_is_the_same_with_and_without(tmp_path, flags):
 @pytest.mark.parametrize("settings", [["model.channels_last=true"], ["model.channels_last=false"]])
 def test_leaves_no_trace(tmp_path, settings):
     module = classifier(*settings)
-    for parameter in module.parameters():
-        parameter.grad = torch.ones_like(parameter)
-    module.network.layer2.eval()
-    before = copy.deepcopy(module.state_dict())
-    modes = [part.training for part in module.modules()]
-    callback = panel(tmp_path)
-    run = trainer(tmp_path, [callback], inference_mode=True)
-    run.validate(module, loader(), verbose=False)
-    assert all(
-        torch.equal(a, b)
-        for a, b in zip(before.values(), module.state_dict().values(), strict=True)
-    )
-    assert [part.training for part in module.modules()] == modes
-    assert all(torch.equal(p.grad, torch.ones_like(p)) for p in module.parameters())
-    assert all(p.requires_grad for p in module.parameters())
-    assert not any(part._forward_hooks for part in module.network.modules())
+    watch = Watch()
+    # Callbacks run in order: one watch before the panels are drawn, one after.
+    after = Watch()
+    trainer(tmp_path, [watch, panel(tmp_path), after]).validate(module, loader(), verbose=False)
+    assert watch.seen.keys() == after.seen.keys()
+    for name, value in watch.seen.items():
+        same = torch.equal(value, after.seen[name]) if torch.is_tensor(value) else None
+        assert same if same is not None else value == after.seen[name], name
+
+
+class Watch(pl.Callback):
+    """All of a network that an explanation could disturb, at the end of validation."""
+
+    def on_validation_end(self, trainer, module):
+        network = module.network
+        if not any(p.grad is not None for p in network.parameters()):
+            for parameter in network.parameters():
+                parameter.grad = torch.ones_like(parameter)
+            network.layer2.train()  # an odd mode among the others
+        self.seen = {f"weight {n}": v.clone() for n, v in network.state_dict().items()}
+        self.seen |= {f"grad {n}": p.grad.clone() for n, p in network.named_parameters()}
+        self.seen |= {f"needs grad {n}": p.requires_grad for n, p in network.named_parameters()}
+        self.seen |= {f"mode {n}": part.training for n, part in network.named_modules()}
+        self.seen |= {f"hooks {n}": len(m._forward_hooks) for n, m in network.named_modules()}
+        self.seen["random"] = torch.get_rng_state()
+        self.seen["grad enabled"] = torch.is_grad_enabled()
 
 
 def test_works_when_the_network_is_compiled(tmp_path, drawn):

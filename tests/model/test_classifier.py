@@ -88,7 +88,7 @@ def test_a_class_without_images_has_no_accuracy():
 
 
 def test_weight_decay_spares_norms_and_biases():
-    network = resnet(10, width=4, blocks=(1, 1, 1, 1))
+    network = resnet(10, width=8, blocks=(1, 1, 1, 1))
     decayed, spared = decay_groups(network, 5e-4)
     assert (decayed["weight_decay"], spared["weight_decay"]) == (5e-4, 0.0)
     assert all(p.ndim >= 2 for p in decayed["params"])
@@ -128,7 +128,7 @@ class Rates(pl.Callback):
 def rates(tmp_path, overrides=(), batches_of=24, stop_at=None, **flags) -> list[float]:
     """The learning rates of a real fit over `batches_of` batches an epoch, three epochs."""
     config = validate(
-        compose(["model=resnet10", "model.width=2", "scheduler.pct_start=0.25", *overrides])
+        compose(["model=resnet10", "model.width=8", "scheduler.pct_start=0.25", *overrides])
     )
     torch.manual_seed(0)
     rows = [
@@ -168,7 +168,7 @@ class StopAfter(pl.Callback):
     ("flags", "steps"),
     [
         ({}, 72),
-        ({"accumulate_grad_batches": 4}, 18),
+        ({"accumulate_grad_batches": 3}, 24),
         ({"limit_train_batches": 8}, 24),
         ({"max_steps": 40}, 40),
     ],
@@ -189,7 +189,7 @@ def test_one_cycle_goes_on_after_a_resume(tmp_path):
 
 
 def test_cosine_ends_at_its_floor(tmp_path):
-    config = validate(compose(["model=resnet10", "model.width=2", "scheduler=cosine"]))
+    config = validate(compose(["model=resnet10", "model.width=8", "scheduler=cosine"]))
     classifier = build_classifier(config, map(str, range(10)))
     optimizer = classifier.make_optimizer(decay_groups(classifier.network, 0.0))
     schedule = classifier.make_scheduler(optimizer, 10)
@@ -203,7 +203,7 @@ def test_cosine_ends_at_its_floor(tmp_path):
 
 
 def test_step_schedule_counts_epochs():
-    config = validate(compose(["model=resnet10", "model.width=2", "scheduler=step"]))
+    config = validate(compose(["model=resnet10", "model.width=8", "scheduler=step"]))
     classifier = build_classifier(config, map(str, range(10)))
     optimizer = classifier.make_optimizer(decay_groups(classifier.network, 0.0))
     schedule = classifier.make_scheduler(optimizer, 1000)

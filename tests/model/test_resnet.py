@@ -26,14 +26,14 @@ def test_equals_torchvisions_resnet18_with_the_stem_changed():
     ("layer", "size"), [("layer1", 32), ("layer2", 16), ("layer3", 8), ("layer4", 4)]
 )
 def test_stages_keep_their_resolution(layer, size):
-    network, seen = resnet(10, width=4, blocks=(1, 1, 1, 1)), []
+    network, seen = resnet(10, width=8, blocks=(1, 1, 1, 1)), []
     network.get_submodule(layer).register_forward_hook(lambda *hook: seen.append(hook[2].shape))
     network(torch.randn(1, 3, 32, 32))
     assert seen[0][2:] == (size, size)
 
 
 def test_dropout_sits_before_the_head():
-    head = resnet(10, width=4, blocks=(1, 1, 1, 1), dropout=0.3).fc
+    head = resnet(10, width=8, blocks=(1, 1, 1, 1), dropout=0.3).fc
     assert isinstance(head[0], nn.Dropout)
     assert head[0].p == 0.3
     assert isinstance(head[1], nn.Linear)
