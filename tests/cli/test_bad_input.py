@@ -34,7 +34,7 @@ def refused(tmp_path, *arguments: str, **options) -> str:
         ("trainer.max_epochs=-1", ["trainer.max_epochs=-1", "greater than or equal to 1"]),
         ("data.batch_size=0", ["data.batch_size=0", "greater than or equal to 1"]),
         ("data.batch_size=many", ["data.batch_size=many", "integer"]),
-        ("data.holdout=60000", ["data.holdout=60000", "50,000"]),
+        ("data.holdout=60000", ["data.holdout=60000", "train_size=6000"]),
         ("aug.cutout.p=1.7", ["cutout", "1.7"]),
         ("+aug.cutout.max_holes=3", ["max_holes", "num_holes_range"]),
         ("optim.lr=0", ["optim.lr=0", "greater than 0"]),
@@ -49,6 +49,10 @@ def test_refused_before_anything_runs(tmp_path, argument, expected):
     said = refused(tmp_path, "data=shapes", "aug=cutout", argument)
     for words in expected:
         assert words in said
+
+
+def test_more_held_out_than_cifar10_has(tmp_path):
+    assert "50,000" in refused(tmp_path, "data.holdout=60000")
 
 
 def test_all_problems_are_told_together(tmp_path):

@@ -83,6 +83,7 @@ class ImageDataModule(pl.LightningDataModule):
         self.seed = seed
         self._prepared = False
         self._train_loader: EpochLoader | None = None
+        self._resume_at: dict[str, int] = {}
         self._scaling: tuple[torch.Tensor, torch.Tensor] | None = None
 
     @property
@@ -136,7 +137,22 @@ class ImageDataModule(pl.LightningDataModule):
         self._train_loader = EpochLoader(
             AugmentedBatches(self.train_set, self.pipeline), order, self.num_workers
         )
+        if self._resume_at:
+            self._train_loader.load_state_dict(self._resume_at)
+            self._resume_at = {}
         return self._train_loader
+
+    def state_dict(self) -> dict[str, int]:
+        """The training loader's place, kept in the checkpoint.
+
+        Lightning 2.6 keeps it too, but forgets to restore it where a scheduler has asked for
+        `estimated_stepping_batches`: by then the loader exists.
+        """
+        return self._train_loader.state_dict() if self._train_loader else {}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Let the next training loader begin where the checkpoint was written."""
+        self._resume_at = state_dict
 
     def val_dataloader(self) -> "EvalLoader | list[Any]":
         if not self.holdout:
