@@ -139,11 +139,11 @@ def continue_run(arguments: Sequence[str]) -> list[str]:
     rest = [argument for argument in arguments if argument not in given]
     escaped = str(folder).replace("\\", "\\\\").replace("'", "\\'")
     return [
-        *rest,
         f"--config-path={folder / '.hydra'}",
         "--config-name=config",
+        *rest,
         f"hydra.run.dir='{escaped}'",
-        # The folder keeps the record of how it began; train() writes the config that it goes on with.
+        # The folder keeps the record of how it began; the config that it goes on with is written later.
         "hydra.output_subdir=null",
         f"hydra.searchpath=['{Path(__file__).parents[2] / 'conf'}']",
         "hydra/job_logging=augcam",

@@ -171,11 +171,7 @@ def load_network(folder: RunFolder, checkpoint: Path, num_classes: int) -> nn.Mo
     network = build_network(folder.config(), num_classes)
     if not checkpoint.is_file():
         raise UserError(f"run={folder}: there is no {checkpoint.name} yet; has an epoch ended?")
-    try:
-        saved = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
-    except Exception as error:
-        reason = str(error).splitlines()[0][:120]
-        raise UserError(f"{checkpoint}: not a checkpoint of weights alone ({reason})") from None
+    saved = read_checkpoint(checkpoint)["state_dict"]
     prefix = "network."
     weights = {k.removeprefix(prefix): v for k, v in saved.items() if k.startswith(prefix)}
     try:
@@ -186,6 +182,33 @@ def load_network(folder: RunFolder, checkpoint: Path, num_classes: int) -> nn.Mo
             f"({folder.config().model.name}, {num_classes} classes)"
         ) from None
     return network.eval()
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """A checkpoint's content. Only tensors and plain values are read: nothing in it is executed.
+
+    Raises:
+        UserError: it cannot be read, is damaged, or holds anything else.
+    """
+    try:
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+        if not isinstance(saved, dict) or "state_dict" not in saved:
+            raise ValueError("no state_dict")
+    except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
+        raise UserError(
+            f"{path}: not a checkpoint of weights and plain values ({reason})"
+        ) from None
+    return saved
+
+
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A nested mapping as {"a.b.c": value}."""
+    found: dict[str, Any] = {}
+    for key, value in tree.items():
+        path = f"{prefix}{key}"
+        found |= flat(value, f"{path}.") if isinstance(value, Mapping) else {path: value}
+    return found
 
 
 def _optimizer_maker(config: Config) -> Callable[[Iterable[dict[str, Any]]], Optimizer]:

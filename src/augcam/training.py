@@ -84,8 +84,9 @@ def train(config: Config, folder: RunFolder) -> RunResult:
     log.info(described(config, folder, data, classifier, trainer))
 
     signum = None
+    resume_from = resume_point(folder, config)
     try:
-        trainer.fit(classifier, data, ckpt_path=resume_point(folder))
+        trainer.fit(classifier, data, ckpt_path=resume_from, weights_only=True)
         trainer.test(classifier, data, verbose=False)
     except Stopped as stop:
         signum = stop.signum
@@ -100,12 +101,64 @@ def train(config: Config, folder: RunFolder) -> RunResult:
     return RunResult(folder, metrics, signum)
 
 
-def resume_point(folder: RunFolder) -> Path | None:
-    """The last checkpoint, where the run has one."""
+def resume_point(folder: RunFolder, config: Config) -> Path | None:
+    """The last checkpoint, where the run has one.
+
+    Raises:
+        UserError: the checkpoint cannot be read, or Lightning cannot go on from it.
+    """
     if not folder.last.is_file():
         return None
+    loops = runs.read_checkpoint(folder.last)["loops"]["fit_loop"]
+    if config.trainer.max_steps != -1 and loops["epoch_loop.batch_progress"]["is_last_batch"]:
+        # Lightning 2.6 then skips batches of the next epoch.
+        raise UserError(
+            f"run={folder}: stopped between two epochs, and with trainer.max_steps a run cannot go on "
+            "from there; start it anew, with trainer.max_epochs if it may be stopped again"
+        )
     log.info("going on from %s", folder.last)
     return folder.last
+
+
+# What may differ when a run goes on: where and how it computes and what it shows, not what comes out.
+FREE_TO_CHANGE = (
+    "debug",
+    "data.root",
+    "data.num_workers",
+    "data.eval_batch_size",
+    "explain.",
+    "preview.",
+    "trainer.accelerator",
+    "trainer.enable_progress_bar",
+    "trainer.limit_test_batches",
+    "trainer.log_every_n_steps",
+    "trainer.max_time",
+    "trainer.num_sanity_val_steps",
+    "trainer.profiler",
+)
+
+
+def check_continuation(folder: RunFolder, config: Config) -> None:
+    """Refuse to go on with a run under a config that would make it another run.
+
+    Raises:
+        UserError: a line for every key that differs and may not.
+    """
+    if not folder.last.is_file():
+        return
+    free: tuple[str, ...] = FREE_TO_CHANGE
+    if "auto" not in config.scheduler.arguments().values():
+        free += ("trainer.max_epochs",)  # the schedule does not depend on the run's length
+    before, now = (runs.flat(c.model_dump(by_alias=True)) for c in (folder.config(), config))
+    changed = [key for key in now | before if now.get(key) != before.get(key)]
+    if problems := [key for key in changed if not key.startswith(free)]:
+        raise UserError(
+            "\n".join(
+                f"{key}={now.get(key)}: this run has {before.get(key)}, and going on with another value "
+                "would make it another run; start a new one"
+                for key in problems
+            )
+        )
 
 
 def build_trainer(
@@ -412,6 +465,7 @@ def train_in_hydra_folder(tree: DictConfig, config: Config) -> float | None:
             "trainer.strategy=ddp: it would start the whole sweep again on every rank; "
             "use trainer.strategy=ddp_fork in a sweep"
         )
+    check_continuation(folder, config)
     folder.save_config(tree)
     result = train(config, folder)
     if torch.distributed.is_initialized() and torch.distributed.get_rank() > 0:

@@ -188,6 +188,18 @@ def test_a_stopped_run_goes_on_to_bit_identical_weights(tmp_path, signum, status
         assert mine["train/loss"] == pytest.approx(theirs["train/loss"], rel=1e-6)
 
 
+def test_going_on_under_another_config_is_refused(tmp_path):
+    folder = tmp_path / "run"
+    process = started(*LONGER, f"hydra.run.dir={folder}")
+    stop_after(process, "epoch 1/4", signal.SIGINT)
+    before = {path: path.read_bytes() for path in folder.rglob("*.ckpt")}
+    done = train_py(f"run={folder}", "trainer.max_epochs=40", "optim.lr=0.5")
+    assert done.returncode == 2
+    assert "trainer.max_epochs=40: this run has 4" in done.stderr
+    assert "optim.lr=0.5: this run has 0.1" in done.stderr
+    assert {path: path.read_bytes() for path in folder.rglob("*.ckpt")} == before
+
+
 def test_two_runs_of_the_same_second_have_folders_of_their_own(tmp_path):
     fast = [*TINY, "trainer.fast_dev_run=true"]
     processes = [
