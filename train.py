@@ -23,7 +23,10 @@ def main(config: DictConfig) -> float | None:
     job = HydraConfig.get()
     # A sweep goes on after a job that fails, so there Hydra must see the exception.
     in_words = nullcontext() if job.mode == RunMode.MULTIRUN else reported()
-    with in_words, discarded_if_refused(job.runtime.output_dir):
+    with (
+        in_words,
+        discarded_if_refused(job.runtime.output_dir, continued=job.output_subdir is None),
+    ):
         from augcam.config import validate
 
         checked = validate(config)  # before torch is imported: a wrong value is told at once

@@ -37,8 +37,7 @@ def compose(overrides: Sequence[str] = ()) -> DictConfig:
         del tree["hydra"]
     raw = OmegaConf.to_container(tree, resolve=False)
     assert isinstance(raw, dict)
-    if "runtime.choices" in str(raw["name"]):
-        raw["name"] = choice
+    raw["aug_name"] = choice
     return OmegaConf.create(raw)
 
 

@@ -230,7 +230,10 @@ class ProgressDisplay(Callback):
         return trainer.fit_loop.epoch_loop.total_batch_idx + 1
 
     def _total(self, trainer: Trainer) -> int:
-        return int(trainer.num_training_batches) * (trainer.max_epochs or 1)
+        batches = int(trainer.num_training_batches) * (trainer.max_epochs or 1)
+        if trainer.max_steps == -1:
+            return batches
+        return min(batches, trainer.max_steps * trainer.accumulate_grad_batches)
 
     def _fields(self, trainer: Trainer) -> dict[str, Any]:
         accuracy = trainer.callback_metrics.get("val/accuracy")
@@ -318,8 +321,10 @@ class GracefulStop(Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
+        # Between two optimizer steps: gradients that were gathered are in no checkpoint.
+        step, part = divmod(batch_idx + 1, trainer.accumulate_grad_batches)
         last = batch_idx + 1 >= trainer.num_training_batches
-        if not last and self._asked(trainer, batch_idx):
+        if not last and part == 0 and self._asked(trainer, step):
             trainer.save_checkpoint(self.checkpoint)
             raise Stopped(self.signum or signal.SIGTERM)
 
@@ -337,13 +342,15 @@ class GracefulStop(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        if self._asked(trainer, batch_idx):  # the last checkpoint is that of the last epoch
+        # The last checkpoint is that of the last epoch. Several ranks finish the test: they may have
+        # different numbers of batches, and would wait for each other.
+        if trainer.world_size == 1 and self.signum is not None:
             raise Stopped(self.signum or signal.SIGTERM)
 
     def on_fit_end(self, trainer: Trainer, pl_module: pl.LightningModule) -> None:
         self._restore()
-        if self.signum is not None:
-            raise Stopped(self.signum)
+        if self._asked(trainer, 0):
+            raise Stopped(self.signum or signal.SIGTERM)
 
     def on_test_end(self, trainer: Trainer, pl_module: pl.LightningModule) -> None:
         self._restore()
@@ -358,10 +365,10 @@ class GracefulStop(Callback):
             signal.signal(signum, handler)
         self._before.clear()
 
-    def _asked(self, trainer: Trainer, batch_idx: int) -> bool:
+    def _asked(self, trainer: Trainer, step: int) -> bool:
         asked = self.signum is not None
         # Ranks get the signal at different batches and must stop at the same one.
-        if trainer.world_size > 1 and batch_idx % 10 == 0:
+        if trainer.world_size > 1 and step % 10 == 0:
             return trainer.strategy.reduce_boolean_decision(asked, all=False)
         return asked and trainer.world_size == 1
 

@@ -6,7 +6,9 @@ and SIGTERM.
 
 import difflib
 import errno
+import hashlib
 import logging
+import re
 import secrets
 import shutil
 import sys
@@ -24,8 +26,8 @@ from augcam.errors import UserError
 Options = TypeVar("Options")
 
 _NOT_WRITABLE = {
-    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.EEXIST,
-    errno.ENOENT, errno.EINVAL,
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR,
+    errno.EINVAL, errno.ENAMETOOLONG,
 }  # fmt: skip
 
 
@@ -39,20 +41,19 @@ class Terminal(logging.Handler):
 
 
 @contextmanager
-def discarded_if_refused(folder: str | Path) -> Iterator[None]:
-    """Take away what Hydra wrote for a run that was refused; a run that had begun keeps its files."""
+def discarded_if_refused(folder: str | Path, continued: bool) -> Iterator[None]:
+    """Take away what Hydra wrote for a run that was refused; one that had begun keeps its files."""
     folder = Path(folder)
     new = not any((folder / name).exists() for name in ("checkpoints", "metrics.json"))
     try:
         yield
     except UserError:
-        if new:
+        if new and not continued:
             for handler in logging.getLogger().handlers:
                 if isinstance(handler, logging.FileHandler):
                     handler.close()
+                    Path(handler.baseFilename).unlink(missing_ok=True)
             shutil.rmtree(folder / ".hydra", ignore_errors=True)
-            for log_file in folder.glob("*.log"):
-                log_file.unlink()
             with suppress(OSError):
                 folder.rmdir()  # only where nothing else is in it
         raise
@@ -75,8 +76,22 @@ def reported() -> Iterator[None]:
 
 
 def register_resolvers() -> None:
-    """`${unique:}`: six random hex digits, so that runs of the same second share no folder."""
-    OmegaConf.register_new_resolver("unique", lambda: secrets.token_hex(3), replace=True)
+    """`${unique:}`: six random hex digits, so that runs of the same second share no folder.
+
+    `${short:TEXT}`: TEXT as the name of one folder: no separators, and never too long for a disk.
+    """
+    # Cached, as Hydra's own `now` is: every look at one config, and every job of a sweep, sees the same.
+    OmegaConf.register_new_resolver(
+        "unique", lambda: secrets.token_hex(3), use_cache=True, replace=True
+    )
+    OmegaConf.register_new_resolver("short", _folder_name, replace=True)
+
+
+def _folder_name(text: str) -> str:
+    name = re.sub(r"[^\w=.,+-]", "-", text)
+    if len(name) <= 150:
+        return name
+    return f"{name[:150]}_{hashlib.sha256(name.encode()).hexdigest()[:6]}"
 
 
 def nearest(word: str, choices: Iterable[object]) -> str:

@@ -124,7 +124,7 @@ class TrainerConfig(_Strict):
 
     max_epochs: int = Field(ge=1)
     min_epochs: Annotated[int, Field(ge=1)] | None
-    max_steps: int = Field(ge=-1)
+    max_steps: Literal[-1] | Annotated[int, Field(ge=1)]
     max_time: str | dict[str, int] | None
     accelerator: str
     devices: Auto | Annotated[int, Field(ge=-1)] | str | list[int]
@@ -132,7 +132,7 @@ class TrainerConfig(_Strict):
     strategy: str
     precision: Precision
     sync_batchnorm: bool
-    limit_train_batches: BatchLimit
+    limit_train_batches: Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, le=1)] | None
     limit_val_batches: BatchLimit
     limit_test_batches: BatchLimit
     overfit_batches: Annotated[int, Field(ge=0)] | Fraction
@@ -173,6 +173,7 @@ class Config(_Strict):
     """A run, whole. `aug` stays a plain mapping: `augcam.data.augment` checks it."""
 
     name: str = Field(min_length=1)
+    aug_name: str
     seed: int = Field(ge=0, lt=2**32)
     debug: bool
     data: Annotated[CIFAR10Config | ShapesConfig | FolderConfig, Field(discriminator="name")]

@@ -1,6 +1,7 @@
 """The run folder, its files in and out; config -> data and network, for new runs and finished ones."""
 
 import json
+import math
 import os
 import platform
 from collections.abc import Callable, Iterable, Mapping
@@ -66,7 +67,7 @@ class RunFolder:
         Other interpolations stay: a folder that moves finds the data through AUGCAM_DATA there.
         """
         kept = config.copy()
-        kept.name = config.name
+        kept.name, kept.aug_name = config.name, config.aug_name
         self.config_file.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(self.config_file, OmegaConf.to_yaml(kept))
 
@@ -85,7 +86,7 @@ class RunFolder:
         return read
 
     def write_metrics(self, metrics: Mapping[str, Any]) -> None:
-        """Write metrics.json whole or not at all. NaN becomes null, which is what JSON has."""
+        """Write metrics.json whole or not at all. NaN and infinity become null: JSON has neither."""
         text = json.dumps(_without_nan(metrics), indent=2, allow_nan=False)
         write_atomically(self.metrics_file, text + "\n")
 
@@ -93,8 +94,12 @@ class RunFolder:
 def write_atomically(path: Path, text: str) -> None:
     """Write beside the target, then put in place: a reader sees the old file or the new one."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_text(text)
-    beside.replace(path)
+    try:
+        beside.write_text(text)
+        beside.replace(path)
+    except OSError:
+        beside.unlink(missing_ok=True)
+        raise
 
 
 def _without_nan(value: Any) -> Any:
@@ -102,7 +107,7 @@ def _without_nan(value: Any) -> Any:
         return {key: _without_nan(child) for key, child in value.items()}
     if isinstance(value, (list, tuple)):
         return [_without_nan(child) for child in value]
-    return None if isinstance(value, float) and value != value else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def build_source(config: Config) -> Source:
@@ -212,13 +217,17 @@ def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _optimizer_maker(config: Config) -> Callable[[Iterable[dict[str, Any]]], Optimizer]:
-    maker: Any = get_class(config.optim.target)
-    arguments = config.optim.arguments()
+    """The optimizer as the config has it, made once on the side: a wrong argument is told at once."""
+    said = "optim"
     try:
-        maker([nn.Parameter(torch.zeros(1))], **arguments)
-    except (TypeError, ValueError) as error:
-        raise UserError(f"optim: {config.optim.target}: {error}") from None
-    return partial(maker, **arguments)
+        maker = partial(get_class(config.optim.target), **config.optim.arguments())
+        optimizer = maker([nn.Parameter(torch.zeros(1))])
+        said = "scheduler"
+        _make_scheduler(config, optimizer, steps=100)
+    except (TypeError, ValueError, ImportError, AttributeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{said}: {reason}") from None
+    return maker
 
 
 def _make_scheduler(config: Config, optimizer: Optimizer, steps: int) -> LRSchedulerConfigType:
@@ -227,6 +236,8 @@ def _make_scheduler(config: Config, optimizer: Optimizer, steps: int) -> LRSched
         name: steps if value == "auto" else value
         for name, value in config.scheduler.arguments().items()
     }
+    if arguments.get("pct_start", 0) * arguments.get("total_steps", 0) == 1:
+        arguments["pct_start"] *= 1 + 1e-9  # a climb of no length: OneCycleLR divides 0 by 0
     return {"scheduler": maker(optimizer, **arguments), "interval": config.scheduler.interval}
 
 

@@ -1,7 +1,9 @@
 """One run, from a config to metrics.json: build the parts, fit, test, write down what came out."""
 
+import errno
 import logging
 import os
+import shlex
 import signal
 import sys
 import time
@@ -15,11 +17,11 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import TensorBoardLogger
-from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
 from rich import get_console
 from rich.table import Table
 
@@ -37,6 +39,7 @@ from augcam.config import Config
 from augcam.data.datamodule import ImageDataModule
 from augcam.errors import UserError
 from augcam.explain.callback import GradCamPanels
+from augcam.explain.cam import GradCAM
 from augcam.model.classifier import Classifier
 from augcam.pictures import confusion_figure, curves_figure, figure_array, save_png
 from augcam.runs import RunFolder
@@ -79,6 +82,10 @@ def train(config: Config, folder: RunFolder) -> RunResult:
     data.prepare_data()
     data.setup("fit")
     classifier = runs.build_classifier(config, data.classes)
+    if config.explain.images and not config.model.compile:
+        # A layer that is not there is told now, and not after the first epoch.
+        with GradCAM(classifier.network, (config.explain.layer,), config.explain.method) as cam:
+            cam(torch.zeros(1, 3, *data.train_set.images.shape[1:3]))
     recorder = Recorder(config.trainer.log_every_n_steps)
     trainer = build_trainer(config, folder, data, recorder)
     log.info(described(config, folder, data, classifier, trainer))
@@ -90,14 +97,18 @@ def train(config: Config, folder: RunFolder) -> RunResult:
         trainer.test(classifier, data, verbose=False)
     except Stopped as stop:
         signum = stop.signum
+    except SIGTERMException:  # before training began
+        signum = signal.SIGTERM
     except SystemExit:  # Lightning's answer to a second Ctrl-C
         signum = signal.SIGINT
+    except MisconfigurationException as error:
+        raise UserError(f"trainer: {' '.join(str(error).split())}") from None
 
     metrics = summary(config, folder, classifier, trainer, recorder, interrupted=signum is not None)
     if trainer.is_global_zero and not config.trainer.fast_dev_run:
-        folder.write_metrics(metrics)
         if signum is None:
             draw_figures(folder, classifier, trainer, recorder, metrics)
+        folder.write_metrics(metrics)  # last: a run that says "finished" has all its files
     return RunResult(folder, metrics, signum)
 
 
@@ -132,10 +143,14 @@ FREE_TO_CHANGE = (
     "trainer.enable_progress_bar",
     "trainer.limit_test_batches",
     "trainer.log_every_n_steps",
-    "trainer.max_time",
     "trainer.num_sanity_val_steps",
     "trainer.profiler",
 )
+
+
+def plain(config: Config) -> dict[str, Any]:
+    """The config as JSON has it: what metrics.json and checkpoints keep, to compare with."""
+    return config.model_dump(mode="json", by_alias=True)
 
 
 def check_continuation(folder: RunFolder, config: Config) -> None:
@@ -144,14 +159,14 @@ def check_continuation(folder: RunFolder, config: Config) -> None:
     Raises:
         UserError: a line for every key that differs and may not.
     """
-    if not folder.last.is_file():
+    if not folder.last.is_file() and not folder.metrics_file.is_file():
         return
-    free: tuple[str, ...] = FREE_TO_CHANGE
-    if "auto" not in config.scheduler.arguments().values():
-        free += ("trainer.max_epochs",)  # the schedule does not depend on the run's length
-    before, now = (runs.flat(c.model_dump(by_alias=True)) for c in (folder.config(), config))
+    # Hydra may have written the new config into the folder by now: what counts is the run's own record.
+    recorded = (folder.metrics() or {}).get("config") or runs.read_checkpoint(folder.last)["config"]
+    before, now = runs.flat(recorded), runs.flat(plain(config))
     changed = [key for key in now | before if now.get(key) != before.get(key)]
-    if problems := [key for key in changed if not key.startswith(free)]:
+    if problems := [key for key in changed if not key.startswith(FREE_TO_CHANGE)]:
+        folder.save_config(OmegaConf.create(recorded))
         raise UserError(
             "\n".join(
                 f"{key}={now.get(key)}: this run has {before.get(key)}, and going on with another value "
@@ -202,7 +217,7 @@ def build_trainer(
                 folder.path, name="", version="", default_hp_metric=False, max_queue=1000
             ),
             callbacks=callbacks,
-            plugins=[AtomicCheckpoints()],
+            plugins=[AtomicCheckpoints(config)],
             enable_progress_bar=False,  # ours is a callback
             enable_model_summary=False,
             use_distributed_sampler=False,  # the data module shards by itself
@@ -221,15 +236,38 @@ def checkpoints(config: Config, folder: RunFolder) -> list[Callback]:
         "enable_version_counter": False,
         "auto_insert_metric_name": False,
     }
-    kept: list[Callback] = [ModelCheckpoint(filename="last", **always)]
+    kept: list[Callback] = [Checkpoint(filename="last", **always)]
     if config.data.holdout and config.trainer.limit_val_batches != 0:
-        best = ModelCheckpoint(filename="best", monitor="val/accuracy", mode="max", **always)
+        best = Checkpoint(filename="best", monitor="val/accuracy", mode="max", **always)
         kept.append(best)
     return kept
 
 
+class Checkpoint(ModelCheckpoint):
+    """Lightning's, in a folder that may have been moved, and silent in epochs without validation."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        old, new = state_dict["dirpath"], str(self.dirpath)
+
+        def moved(path: str) -> str:
+            return path.replace(old, new, 1)
+
+        here = state_dict | {"dirpath": new}
+        for key in ("best_model_path", "kth_best_model_path", "last_model_path"):
+            here[key] = moved(here[key])
+        here["best_k_models"] = {moved(k): v for k, v in here["best_k_models"].items()}
+        super().load_state_dict(here)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: pl.LightningModule) -> None:
+        if self.monitor is None or self.monitor in trainer.callback_metrics:
+            super().on_train_epoch_end(trainer, pl_module)
+
+
 class AtomicCheckpoints(TorchCheckpointIO):
-    """Checkpoints that a kill cannot leave half-written: beside the target, then put in place."""
+    """Checkpoints that a kill cannot leave half-written, and that hold the run's config."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | os.PathLike, storage_options: Any = None
@@ -238,8 +276,12 @@ class AtomicCheckpoints(TorchCheckpointIO):
         target.parent.mkdir(parents=True, exist_ok=True)
         beside = target.with_name(f".{target.name}.{os.getpid()}")
         try:
-            torch.save(checkpoint, beside)
+            torch.save(checkpoint | {"config": plain(self.config)}, beside)
             beside.replace(target)
+        except RuntimeError as error:
+            if "write" not in str(error):
+                raise
+            raise OSError(errno.ENOSPC, "no space left for a checkpoint", str(target)) from None
         finally:
             beside.unlink(missing_ok=True)
 
@@ -266,8 +308,8 @@ class TestPredictions(Callback):
     ) -> None:
         _images, labels, index = batch
         confidence, predicted = outputs.softmax(dim=1).max(dim=1)
-        columns = [index.double(), labels.double(), predicted.double(), confidence.double()]
-        self._seen.append(torch.stack(columns, dim=1).cpu())
+        columns = [part.cpu().double() for part in (index, labels, predicted, confidence)]
+        self._seen.append(torch.stack(columns, dim=1))
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: pl.LightningModule) -> None:
         rows = torch.cat(self._seen)
@@ -299,14 +341,14 @@ def summary(
     recorder: Recorder,
     interrupted: bool,
 ) -> dict[str, Any]:
-    """The content of metrics.json: see "A run folder" in docs for its keys."""
+    """The content of metrics.json: its keys are a contract that other programs rely on."""
     return {
         "status": "interrupted" if interrupted else "finished",
         "name": config.name,
         "seed": config.seed,
         "epochs": len(recorder.history),
         "params": sum(p.numel() for p in classifier.network.parameters()),
-        "aug": config.name,
+        "aug": config.aug_name,
         "data": config.data.name,
         "model": config.model.name,
         "classes": list(classifier.classes),
@@ -322,7 +364,7 @@ def summary(
             "channels_last": bool(config.model.channels_last),
             "num_workers": trainer.datamodule.num_workers,  # type: ignore[attr-defined]
         },
-        "transforms": config.aug,
+        "config": plain(config),
         "history": recorder.history,
     }
 
@@ -361,7 +403,7 @@ def flat_hparams(folder: RunFolder) -> dict[str, float | str]:
     """What a run was asked for, as one flat, fixed set of keys."""
     config = folder.config()
     return {
-        "aug": config.name,
+        "aug": config.aug_name,
         "data": config.data.name,
         "model": config.model.name,
         "seed": config.seed,
@@ -400,7 +442,7 @@ def described(
         [
             f"run      {folder}",
             f"data     {config.data.name}: {sizes}, {len(data.classes)} classes",
-            f"aug      {config.name}: {', '.join(k for k, v in config.aug.items() if v) or 'none'}",
+            f"aug      {config.aug_name}: {', '.join(k for k, v in config.aug.items() if v) or 'none'}",
             f"model    {config.model.name}: {parameters:,} parameters",
             f"device   {device_name(trainer)} x {trainer.world_size}, precision {trainer.precision}, "
             f"channels_last {bool(config.model.channels_last)}, {data.num_workers} loader workers",
@@ -444,7 +486,8 @@ def results_table(metrics: Mapping[str, Any]) -> Table:
     table.add_section()
     for key in ("top5", "loss", "ece"):
         cells = [metrics[split][key] for split in splits]
-        table.add_row(key, *(f"{c:.2%}" if key == "top5" else f"{c:.4f}" for c in cells))
+        form = "{:.2%}" if key == "top5" else "{:.4f}"
+        table.add_row(key, *("-" if c is None else form.format(c) for c in cells))
     return table
 
 
@@ -460,18 +503,29 @@ def train_in_hydra_folder(tree: DictConfig, config: Config) -> float | None:
     hydra = HydraConfig.get()
     folder = RunFolder(hydra.runtime.output_dir)
     began = time.perf_counter()
-    if hydra.mode == RunMode.MULTIRUN and config.trainer.strategy == "ddp":
-        raise UserError(
-            "trainer.strategy=ddp: it would start the whole sweep again on every rank; "
-            "use trainer.strategy=ddp_fork in a sweep"
-        )
+    strategy, devices = config.trainer.strategy, config.trainer.devices
+    forks = strategy.startswith("ddp_fork") or strategy.startswith("ddp_notebook")
+    several = strategy.startswith("ddp") or (strategy == "auto" and devices != 1)
+    if hydra.mode == RunMode.MULTIRUN and several and not forks:
+        if strategy != "auto":
+            raise UserError(
+                f"trainer.strategy={strategy}: it would start the whole sweep again on every rank; "
+                "use trainer.strategy=ddp_fork in a sweep"
+            )
+        if torch.cuda.device_count() > 1:
+            raise UserError(
+                f"trainer.devices={devices}: a sweep's job uses one device, trainer.devices=1, or "
+                "several with trainer.strategy=ddp_fork"
+            )
     check_continuation(folder, config)
     folder.save_config(tree)
     result = train(config, folder)
     if torch.distributed.is_initialized() and torch.distributed.get_rank() > 0:
         return result.objective
     if result.signum is not None:
-        log.info("stopped, and all is kept. To go on: python train.py run=%s", folder)
+        log.info(
+            "stopped, and all is kept. To go on: python train.py run=%s", shlex.quote(str(folder))
+        )
         sys.exit(128 + result.signum)
     if config.trainer.fast_dev_run:
         log.info("fast_dev_run: every part ran; no checkpoint and no metrics.json are kept")

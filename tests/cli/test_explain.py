@@ -28,8 +28,8 @@ def explain(*arguments: str) -> subprocess.CompletedProcess[str]:
 def run(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("explained") / "run"
     done = train_py(
-        *TINY, "data.train_size=600", "trainer.max_epochs=6", "aug=none", "optim.lr=0.05",
-        f"hydra.run.dir={folder}",
+        *TINY, "data.train_size=2000", "data.test_size=100", "trainer.max_epochs=5", "aug=none",
+        "optim.lr=0.05", f"hydra.run.dir={folder}",
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     return folder

@@ -237,3 +237,10 @@ def test_ddp_in_a_sweep_is_refused(tmp_path):
     done = train_py("-m", *TINY, "trainer.strategy=ddp", "seed=1,2", f"hydra.sweep.dir={tmp_path}")
     assert done.returncode == 2
     assert "ddp_fork" in done.stderr
+
+
+def test_a_sweep_is_one_folder_with_a_folder_for_each_job(tmp_path):
+    done = train_py("-m", *TINY, "trainer.fast_dev_run=true", "seed=1,2", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (sweep,) = (tmp_path / "outputs" / "sweeps").iterdir()
+    assert len([path for path in sweep.iterdir() if path.is_dir()]) == 2

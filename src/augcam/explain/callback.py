@@ -110,22 +110,24 @@ class GradCamPanels(Callback):
         self._kept = rank, found[1][chosen], found[2][chosen]
 
     def on_validation_end(self, trainer: Trainer, pl_module: pl.LightningModule) -> None:
-        if not self._is_due(trainer) or self._kept is None:
+        if not self._is_due(trainer):
             return
         began = time.perf_counter()
-        rank, images, labels = self._kept
-        self._kept = None
+        kept, self._kept = self._kept, None
         if trainer.world_size > 1:
             found: list[Any] = [None] * trainer.world_size
-            torch.distributed.all_gather_object(found, (rank.cpu(), images.cpu(), labels.cpu()))
-            rank, images, labels = (
-                torch.cat(parts).to(rank.device) for parts in zip(*found, strict=True)
+            mine = None if kept is None else tuple(part.cpu() for part in kept)
+            torch.distributed.all_gather_object(found, mine)
+            parts = list(zip(*(one for one in found if one is not None), strict=True))
+            kept = (
+                (torch.cat(parts[0]), torch.cat(parts[1]), torch.cat(parts[2])) if parts else None
             )
-            rank, chosen = rank.topk(min(self.images, len(rank)))
-            images, labels = images[chosen], labels[chosen]
-        if not trainer.is_global_zero:
+        if not trainer.is_global_zero or kept is None:
             return
+        rank, chosen = kept[0].topk(min(self.images, len(kept[0])))
+        images, labels = (part[chosen].to(pl_module.device) for part in kept[1:])
         wrong = rank >= 0
+        wrong = wrong.to(pl_module.device)
         images, labels = images[wrong], labels[wrong]
         if self._tracked is None and len(images):
             self._tracked = images.clone(), labels.clone()
