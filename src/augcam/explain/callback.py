@@ -23,7 +23,7 @@ class GradCamPanels(Callback):
     K random ones of those), remembered as validation passes over them: image | CAM of the predicted
     class | CAM of the true class. `gradcam/tracked`: the K of the first epoch, at every epoch after,
     so that TensorBoard's slider shows the network changing its mind. Both stand at the epoch's number
-    (from 1); `gradcam/seconds` is what they cost.
+    (from 1); `gradcam/seconds` is what the pair cost.
 
     The network is explained in float32 and left as it was: see `augcam.explain.cam.GradCAM`.
 
@@ -58,7 +58,6 @@ class GradCamPanels(Callback):
         self.every_n_epochs = every_n_epochs
         self.seed = seed
         self.figures = figures
-        self.seconds = 0.0
         self._kept: tuple[Tensor, Tensor, Tensor] | None = None
         self._tracked: tuple[Tensor, Tensor] | None = None
         self._random = torch.Generator()
@@ -67,12 +66,11 @@ class GradCamPanels(Callback):
         if self._tracked is None:
             return {}
         images, labels = self._tracked
-        return {"images": images.cpu(), "labels": labels.cpu(), "seconds": self.seconds}
+        return {"images": images.cpu(), "labels": labels.cpu()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         if state_dict:
             self._tracked = state_dict["images"], state_dict["labels"]
-            self.seconds = state_dict["seconds"]
 
     def _is_due(self, trainer: Trainer) -> bool:
         return (
@@ -133,7 +131,11 @@ class GradCamPanels(Callback):
             self._tracked = images.clone(), labels.clone()
         if self._tracked is not None:
             self._draw(trainer, pl_module, images, labels)
-        self.seconds += time.perf_counter() - began
+        seconds = time.perf_counter() - began
+        if isinstance(trainer.logger, TensorBoardLogger):
+            trainer.logger.experiment.add_scalar(
+                "gradcam/seconds", seconds, trainer.current_epoch + 1
+            )
 
     def _draw(
         self, trainer: Trainer, pl_module: pl.LightningModule, images: Tensor, labels: Tensor
@@ -170,5 +172,3 @@ class GradCamPanels(Callback):
             if isinstance(logger, TensorBoardLogger):
                 logger.experiment.add_image(f"gradcam/{name}", picture, epoch, dataformats="HWC")
                 save_png(picture, self.figures / f"gradcam_{name}.png")
-        if isinstance(logger, TensorBoardLogger):
-            logger.experiment.add_scalar("gradcam/seconds", self.seconds, epoch)

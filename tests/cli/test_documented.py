@@ -1,0 +1,96 @@
+"""What README and --help promise is run as it stands there, on little data."""
+
+import re
+import shlex
+import subprocess
+import sys
+
+import pytest
+
+from augcam.config import validate
+from augcam.data import augment
+from augcam.runs import build_classifier, build_data
+from tests.conftest import ROOT, compose, train_py
+
+README = (ROOT / "README.md").read_text()
+LITTLE = [
+    "data=shapes", "data.train_size=100", "data.test_size=20", "data.holdout=20", "model=resnet10",
+    "model.width=8", "trainer.accelerator=cpu", "trainer.fast_dev_run=true",
+]  # fmt: skip
+COMMANDS = re.findall(r"^\| `python train.py ([^`]*)` \|", README, flags=re.MULTILINE)
+EXPERIMENTS = sorted(path.stem for path in (ROOT / "conf" / "experiment").rglob("*.yaml"))
+
+
+def test_the_readme_has_the_commands():
+    assert len(COMMANDS) >= 9
+
+
+@pytest.mark.parametrize(
+    "command", [c for c in COMMANDS if not re.search("run=|--help|data=folder", c)]
+)
+def test_each_documented_command_runs(tmp_path, command):
+    folders = [f"hydra.run.dir={tmp_path}/run", f"hydra.sweep.dir={tmp_path}/sweep"]
+    arguments = shlex.split(command)
+    if "-m" in arguments:  # two jobs of the twelve
+        arguments = ["-m", "aug=none,cutout", "seed=1"]
+    done = train_py(*arguments, *LITTLE, *folders)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_your_own_images(tmp_path):
+    import numpy as np
+    from PIL import Image
+
+    random = np.random.default_rng(0)
+    for split in ("train", "test"):
+        for name in ("rose", "tulip"):
+            folder = tmp_path / "flowers" / split / name
+            folder.mkdir(parents=True)
+            for number in range(12):
+                pixels = random.integers(0, 255, (50, 70, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(folder / f"{number}.png")
+    done = train_py(
+        "data=folder", f"data.root={tmp_path / 'flowers'}", "data.image_size=64", "model=resnet10",
+        "data.holdout=4", "data.batch_size=8", "trainer.max_epochs=1", f"hydra.run.dir={tmp_path}/run",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "rose" in done.stdout
+
+
+def test_help_lists_every_group_and_six_examples():
+    said = train_py("--help").stdout
+    for group in ("aug", "data", "model", "optim", "scheduler", "trainer", "explain", "experiment"):
+        (line,) = (line for line in said.splitlines() if line.strip().startswith(f"{group}: "))
+        files = [p.stem for p in (ROOT / "conf" / group).glob("*.yaml") if p.stem[0] != "_"]
+        assert all(name in line for name in files), line
+    assert said.count("python train.py") >= 6
+
+
+def test_help_imports_nothing_heavy():
+    script = (
+        "import sys, runpy; sys.argv = ['train.py', '--help']\n"
+        "try: runpy.run_path('train.py', run_name='__main__')\n"
+        "except SystemExit: pass\n"
+        "print(sorted({'torch', 'albumentations', 'pytorch_lightning', 'cv2'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_tab_completion_can_be_installed():
+    assert "complete" in train_py("-sc", "install=bash").stdout
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_experiment_composes_and_makes_a_batch(name):
+    small = [] if name != "quickstart" else ["data.train_size=100", "data.holdout=20"]
+    config = validate(compose([f"experiment={name}", "data.batch_size=4", *small]))
+    data = build_data(config)
+    data.prepare_data()
+    data.setup("fit")
+    batch = next(iter(data.train_dataloader()))
+    classifier = build_classifier(config, data.classes).eval()
+    images = augment.tail(batch.images, data.mean, data.std)
+    assert classifier(images).shape == (4, len(data.classes))
