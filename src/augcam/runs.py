@@ -5,16 +5,19 @@ import math
 import os
 import platform
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
 import torch
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.utilities.types import LRSchedulerConfigType
-from torch import nn
+from rich.progress import Progress
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from augcam.config import Config, validate
@@ -205,6 +208,83 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             f"{path}: not a checkpoint of weights and plain values ({reason})"
         ) from None
     return saved
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A finished run, its network and test set ready to be asked.
+
+    Attributes:
+        network: in evaluation mode, float32, on the CPU or the GPU.
+        normalise: uint8 images (B, H, W, 3) to the network's input (B, 3, H, W).
+        images, labels, masks: the test set; masks are None where none are known.
+        predicted, confidence: what the network says of each test image.
+    """
+
+    folder: RunFolder
+    network: nn.Module
+    classes: tuple[str, ...]
+    normalise: Callable[[np.ndarray], Tensor]
+    images: np.ndarray
+    labels: np.ndarray
+    masks: np.ndarray | None
+    predicted: np.ndarray
+    confidence: np.ndarray
+
+    def predict(self, images: Tensor) -> Tensor:
+        """Probabilities (B, C) of normalised images (B, 3, H, W)."""
+        with torch.inference_mode():
+            probabilities: Tensor = self.network(images).softmax(dim=1)
+        return probabilities
+
+
+def open_run(
+    folder: RunFolder, checkpoint: Literal["last", "best"], progress: Progress
+) -> FinishedRun:
+    """The run's network and test set, and the predictions that it kept or else makes now."""
+    config = folder.config()
+    source = build_source(config)
+    source.prepare()
+    path = folder.last if checkpoint == "last" else folder.best
+    network = load_network(folder, path, len(source.classes))
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    test = source.test()
+
+    def normalise(images: np.ndarray) -> Tensor:
+        return augment.tail(
+            torch.from_numpy(np.ascontiguousarray(images)).to(device), source.mean, source.std
+        )
+
+    kept = folder.predictions_file
+    if checkpoint == "last" and kept.is_file():
+        with np.load(kept) as saved:
+            predicted, confidence = saved["predicted"], saved["confidence"]
+        if len(predicted) != len(test.labels):
+            raise UserError(
+                f"{kept}: {len(predicted)} predictions for {len(test.labels)} test images; "
+                "was the run limited with trainer.limit_test_batches? use checkpoint=best"
+            )
+    else:
+        task = progress.add_task("predicting the test set", total=len(test.labels))
+        found = []
+        with torch.inference_mode():
+            for start in range(0, len(test.labels), 200):
+                found.append(network(normalise(test.images[start : start + 200])).softmax(1).cpu())
+                progress.update(task, advance=len(found[-1]))
+        top = torch.cat(found).max(dim=1)
+        predicted, confidence = top.indices.numpy(), top.values.numpy()
+    return FinishedRun(
+        folder,
+        network,
+        source.classes,
+        normalise,
+        test.images,
+        test.labels,
+        test.masks,
+        predicted.astype(np.int64),
+        confidence.astype(np.float32),
+    )
 
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -7,8 +7,7 @@ python -m augcam.explain run=DIR check=all
 
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -24,14 +23,13 @@ from torch.utils.tensorboard import SummaryWriter
 
 from augcam import runs
 from augcam.cli import nearest, options, reported
-from augcam.data.augment import tail
 from augcam.data.sources import read_image
 from augcam.errors import UserError
 from augcam.explain import faithfulness, gallery
 from augcam.explain.cam import METHODS, GradCAM
-from augcam.explain.page import Section, write_page
+from augcam.page import Section, write_page
 from augcam.pictures import captioned_grid, save_png
-from augcam.runs import RunFolder, write_atomically
+from augcam.runs import FinishedRun, RunFolder, write_atomically
 
 USAGE = """
 Explain a finished (or interrupted) run: what its network gets right and wrong on the test set, and
@@ -72,82 +70,7 @@ class Options(BaseModel):
     seed: Annotated[int, Field(ge=0, description="of every random choice")] = 0
 
 
-@dataclass(frozen=True)
-class Explained:
-    """A finished run, ready to be asked.
-
-    Attributes:
-        network: in evaluation mode, float32, on the CPU or the GPU.
-        normalise: uint8 images (B, H, W, 3) to the network's input (B, 3, H, W).
-        images, labels, masks: the test set; masks are None where none are known.
-        predicted, confidence: what the network says of each test image.
-    """
-
-    folder: RunFolder
-    network: nn.Module
-    classes: tuple[str, ...]
-    normalise: Callable[[np.ndarray], Tensor]
-    images: np.ndarray
-    labels: np.ndarray
-    masks: np.ndarray | None
-    predicted: np.ndarray
-    confidence: np.ndarray
-
-    def predict(self, images: Tensor) -> Tensor:
-        """Probabilities (B, C) of normalised images (B, 3, H, W)."""
-        with torch.inference_mode():
-            probabilities: Tensor = self.network(images).softmax(dim=1)
-        return probabilities
-
-
-def open_run(folder: RunFolder, checkpoint: str, progress: Progress) -> Explained:
-    """The run's network and test set, and the predictions that it kept or else makes now."""
-    config = folder.config()
-    source = runs.build_source(config)
-    source.prepare()
-    path = folder.last if checkpoint == "last" else folder.best
-    network = runs.load_network(folder, path, len(source.classes))
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    test = source.test()
-
-    def normalise(images: np.ndarray) -> Tensor:
-        return tail(
-            torch.from_numpy(np.ascontiguousarray(images)).to(device), source.mean, source.std
-        )
-
-    kept = folder.predictions_file
-    if checkpoint == "last" and kept.is_file():
-        with np.load(kept) as saved:
-            predicted, confidence = saved["predicted"], saved["confidence"]
-        if len(predicted) != len(test.labels):
-            raise UserError(
-                f"{kept}: {len(predicted)} predictions for {len(test.labels)} test images; "
-                "was the run limited with trainer.limit_test_batches? use checkpoint=best"
-            )
-    else:
-        task = progress.add_task("predicting the test set", total=len(test.labels))
-        found = []
-        with torch.inference_mode():
-            for start in range(0, len(test.labels), 200):
-                found.append(network(normalise(test.images[start : start + 200])).softmax(1).cpu())
-                progress.update(task, advance=len(found[-1]))
-        top = torch.cat(found).max(dim=1)
-        predicted, confidence = top.indices.numpy(), top.values.numpy()
-    return Explained(
-        folder,
-        network,
-        source.classes,
-        normalise,
-        test.images,
-        test.labels,
-        test.masks,
-        predicted.astype(np.int64),
-        confidence.astype(np.float32),
-    )
-
-
-def test_galleries(run: Explained, asked: Options) -> tuple[list[Section], list[dict[str, Any]]]:
+def test_galleries(run: FinishedRun, asked: Options) -> tuple[list[Section], list[dict[str, Any]]]:
     """Correct, misclassified and most confused test images, each with its maps.
 
     Returns:
@@ -214,7 +137,7 @@ _HOW_TO_READ = (
 )
 
 
-def _one_of_each_pair(run: Explained, pairs: Sequence[tuple[str, str, int, float]]) -> np.ndarray:
+def _one_of_each_pair(run: FinishedRun, pairs: Sequence[tuple[str, str, int, float]]) -> np.ndarray:
     found = []
     for true, predicted, _count, _share in pairs:
         wanted = (run.labels == run.classes.index(true)) & (
@@ -225,7 +148,7 @@ def _one_of_each_pair(run: Explained, pairs: Sequence[tuple[str, str, int, float
 
 
 def draw_gallery(
-    run: Explained, asked: Options, chosen: np.ndarray, path: Path
+    run: FinishedRun, asked: Options, chosen: np.ndarray, path: Path
 ) -> list[dict[str, Any]]:
     """Draw the test images `chosen`, int (M,), three rows each, into `path`; one record an image."""
     shown = run.images[chosen]
@@ -267,7 +190,7 @@ def draw_gallery(
     return records
 
 
-def own_pictures(run: Explained, asked: Options) -> tuple[list[Section], list[dict[str, Any]]]:
+def own_pictures(run: FinishedRun, asked: Options) -> tuple[list[Section], list[dict[str, Any]]]:
     """Explain the user's pictures: the three likeliest classes, a map each. Bad files are listed."""
     assert asked.images is not None
     pattern = Path(asked.images).expanduser().absolute()
@@ -349,7 +272,7 @@ def open_picture(path: Path, side: int) -> tuple[np.ndarray, np.ndarray]:
     return shown, read_image(path, side)
 
 
-def check_maps(run: Explained, asked: Options, progress: Progress) -> tuple[Section, list[dict]]:
+def check_maps(run: FinishedRun, asked: Options, progress: Progress) -> tuple[Section, list[dict]]:
     """Every measure of `augcam.explain.faithfulness` for the methods and layers, as a table."""
     if asked.check == ("all",):
         checks: tuple[str, ...] = faithfulness.CHECKS
@@ -446,7 +369,7 @@ def main(arguments: Sequence[str]) -> None:
     folder = RunFolder(asked.run)
     console = get_console()
     with Progress(console=console, disable=not console.is_terminal) as progress:
-        run = open_run(folder, asked.checkpoint, progress)
+        run = runs.open_run(folder, asked.checkpoint, progress)
         with GradCAM(run.network, layers=asked.layers) as cam:
             cam(
                 run.normalise(run.images[:1])
