@@ -7,25 +7,26 @@ python train.py --help
 
 import os
 import sys
-from contextlib import nullcontext
+from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from augcam.cli import continue_run, discarded_if_refused, register_resolvers, reported
+from augcam.cli import continue_run, reported, run_of_its_own
+from augcam.sweeps import job_of_a_sweep, settle_sweep
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
 def main(config: DictConfig) -> float | None:
     """Train as the composed config says; the validation accuracy is what a sweeper maximises."""
     job = HydraConfig.get()
-    # A sweep goes on after a job that fails, so there Hydra must see the exception.
-    in_words = nullcontext() if job.mode == RunMode.MULTIRUN else reported()
+    folder = job.runtime.output_dir
     with (
-        in_words,
-        discarded_if_refused(job.runtime.output_dir, continued=job.output_subdir is None),
+        job_of_a_sweep(Path(folder))
+        if job.mode == RunMode.MULTIRUN
+        else run_of_its_own(folder, continued=job.output_subdir is None)
     ):
         from augcam.config import validate
 
@@ -33,11 +34,11 @@ def main(config: DictConfig) -> float | None:
         from augcam.training import train_in_hydra_folder
 
         return train_in_hydra_folder(config, checked)
+    return None  # a sweep's job that failed
 
 
 if __name__ == "__main__":
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands errors on instead of printing its own
-    register_resolvers()
     with reported():
-        sys.argv[1:] = continue_run(sys.argv[1:])
+        sys.argv[1:] = settle_sweep(continue_run(sys.argv[1:]))
         main()

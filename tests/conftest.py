@@ -12,7 +12,7 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from augcam.cli import register_resolvers
+import augcam.cli  # noqa: F401 - its resolvers
 
 ROOT = Path(__file__).parents[1]
 CIFAR = Path(os.environ.get("AUGCAM_DATA", ROOT.parent / "shared" / "data"))
@@ -28,7 +28,6 @@ needs_cifar = pytest.mark.skipif(
 
 def compose(overrides: Sequence[str] = ()) -> DictConfig:
     """The config that `python train.py OVERRIDES` composes."""
-    register_resolvers()
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         tree = hydra_compose("train", overrides=list(overrides), return_hydra_config=True)
     # Outside Hydra's main the name's resolver has nothing to read: write out what it would say.

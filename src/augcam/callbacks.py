@@ -19,7 +19,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from augcam.data.augment import Pipeline
 from augcam.model.classifier import Classifier
-from augcam.pictures import captioned_grid, save_png
+from augcam.pictures import augmentation_grid, save_png
 
 log = logging.getLogger(__name__)
 
@@ -271,12 +271,7 @@ class AugmentationPreview(Callback):
         writer = tensorboard(trainer)
         if writer is None or len(self.images) == 0 or trainer.current_epoch > 0:
             return
-        rows = [
-            [image, *(self.pipeline(image, draw, index) for draw in range(self.draws))]
-            for index, image in enumerate(self.images)
-        ]
-        headings = ["raw", *(f"draw {n}" for n in range(1, self.draws + 1))]
-        picture = captioned_grid(rows, self.captions, headings)
+        picture = augmentation_grid(self.images, self.captions, self.pipeline, self.draws)
         writer.add_image("augmentation/preview", picture, 0, dataformats="HWC")
         save_png(picture, self.path)
 

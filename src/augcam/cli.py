@@ -44,7 +44,7 @@ class Terminal(logging.Handler):
 def discarded_if_refused(folder: str | Path, continued: bool) -> Iterator[None]:
     """Take away what Hydra wrote for a run that was refused; one that had begun keeps its files."""
     folder = Path(folder)
-    new = not any((folder / name).exists() for name in ("checkpoints", "metrics.json"))
+    new = not any((folder / name).exists() for name in ("checkpoints", "metrics.json", ".lock"))
     try:
         yield
     except UserError:
@@ -60,6 +60,13 @@ def discarded_if_refused(folder: str | Path, continued: bool) -> Iterator[None]:
 
 
 @contextmanager
+def run_of_its_own(folder: str | Path, continued: bool) -> Iterator[None]:
+    """A run that is no job of a sweep: errors in words, and nothing half-written."""
+    with reported(), discarded_if_refused(folder, continued):
+        yield
+
+
+@contextmanager
 def reported() -> Iterator[None]:
     """Turn what goes wrong inside into a message on stderr and an exit status."""
     try:
@@ -69,22 +76,22 @@ def reported() -> Iterator[None]:
     except Exception as error:
         if any(argument.lower() == "debug=true" for argument in sys.argv[1:]):
             traceback.print_exc()
-        message, status = _explained(error)
+        message, status = explained(error)
         sys.stdout.flush()
         print(message, file=sys.stderr)
         sys.exit(status)
 
 
-def register_resolvers() -> None:
-    """`${unique:}`: six random hex digits, so that runs of the same second share no folder.
+def silence_terminal() -> None:
+    """Nothing more of this process on the terminal; log files are not touched."""
+    from rich import get_console
 
-    `${short:TEXT}`: TEXT as the name of one folder: no separators, and never too long for a disk.
-    """
-    # Cached, as Hydra's own `now` is: every look at one config, and every job of a sweep, sees the same.
-    OmegaConf.register_new_resolver(
-        "unique", lambda: secrets.token_hex(3), use_cache=True, replace=True
-    )
-    OmegaConf.register_new_resolver("short", _folder_name, replace=True)
+    get_console().quiet = True
+
+
+def unique() -> str:
+    """Six random hex digits, so that runs of the same second share no folder."""
+    return secrets.token_hex(3)
 
 
 def _folder_name(text: str) -> str:
@@ -101,7 +108,8 @@ def nearest(word: str, choices: Iterable[object]) -> str:
     return f"did you mean {' or '.join(close)}?" if close else f"there is: {', '.join(names)}"
 
 
-def _explained(error: Exception) -> tuple[str, int]:
+def explained(error: Exception) -> tuple[str, int]:
+    """What went wrong in one to three lines, and the exit status that says whose fault it was."""
     from hydra.errors import HydraException, MissingConfigException
 
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
@@ -127,7 +135,7 @@ def _explained(error: Exception) -> tuple[str, int]:
         where = f"{error.filename}: " if error.filename else ""
         return (
             f"augcam: {where}{error.strerror}; hydra.run.dir=DIR writes to another folder "
-            "(hydra.sweep.dir=DIR a sweep)"
+            "(sweep.dir=DIR a sweep)"
         ), 2
     return f"augcam: {type(error).__name__}: {error}\n        debug=true shows where", 1
 
@@ -212,3 +220,10 @@ def options(schema: type[Options], arguments: Sequence[str], usage: str) -> Opti
     if problems or parsed is None:
         raise UserError("\n".join(dict.fromkeys(problems)))
     return parsed
+
+
+# On import, for the worker processes of a sweep too: they unpickle what train.py defines, and so come
+# by here. `${unique:}` is cached, as Hydra's own `now` is: every look at one config sees the same.
+# `${short:TEXT}` is TEXT as the name of one folder: no separators, and never too long for a disk.
+OmegaConf.register_new_resolver("unique", unique, use_cache=True, replace=True)
+OmegaConf.register_new_resolver("short", _folder_name, replace=True)

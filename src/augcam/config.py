@@ -17,6 +17,23 @@ from augcam.errors import UserError
 # What a config may build. A run folder can come from anybody, and `_target_` names a callable.
 ALLOWED_TARGETS = ("albumentations.", "augcam.", "torch.optim.", "hydra.utils.get_object")
 
+# What may differ when a run goes on: where and how it computes and what it shows, not what comes out.
+FREE_TO_CHANGE = (
+    "debug",
+    "data.root",
+    "data.num_workers",
+    "data.eval_batch_size",
+    "explain.",
+    "preview.",
+    "sweep.",
+    "trainer.accelerator",
+    "trainer.enable_progress_bar",
+    "trainer.limit_test_batches",
+    "trainer.log_every_n_steps",
+    "trainer.num_sanity_val_steps",
+    "trainer.profiler",
+)
+
 Auto = Literal["auto"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 BatchLimit = Annotated[int, Field(ge=0)] | Fraction | None
@@ -169,6 +186,13 @@ class PreviewConfig(_Strict):
     draws: int = Field(ge=1, le=16)
 
 
+class SweepConfig(_Strict):
+    """The folder that the runs of a sweep share."""
+
+    name: str | None
+    dir: str
+
+
 class Config(_Strict):
     """A run, whole. `aug` stays a plain mapping: `augcam.data.augment` checks it."""
 
@@ -176,6 +200,7 @@ class Config(_Strict):
     aug_name: str
     seed: int = Field(ge=0, lt=2**32)
     debug: bool
+    sweep: SweepConfig
     data: Annotated[CIFAR10Config | ShapesConfig | FolderConfig, Field(discriminator="name")]
     aug: dict[str, dict[str, Any] | None]
     model: ModelConfig

@@ -4,7 +4,7 @@ All text is drawn here, in one font, so that every picture of a run looks alike.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -105,6 +105,31 @@ def captioned_grid(
         draw.multiline_text((left + GAP, y + height / 2), text, INK, _font(), anchor="lm")
         y += height + GAP
     return np.asarray(picture)
+
+
+def augmentation_grid(
+    images: Sequence[np.ndarray],
+    captions: Sequence[str],
+    augment: Callable[[np.ndarray, int, int], np.ndarray],
+    draws: int,
+) -> np.ndarray:
+    """Raw images beside several augmented draws of each.
+
+    Args:
+        images: uint8 (H, W, 3) each.
+        captions: one per image.
+        augment: (image, number of the draw, number of the image) to the augmented image.
+        draws: of each image.
+
+    Returns:
+        uint8 (height, width, 3).
+    """
+    rows = [
+        [image, *(augment(image, draw, index) for draw in range(draws))]
+        for index, image in enumerate(images)
+    ]
+    headings = ["raw", *(f"draw {number}" for number in range(1, draws + 1))]
+    return captioned_grid(rows, captions, headings)
 
 
 def save_png(picture: np.ndarray, path: Path) -> None:

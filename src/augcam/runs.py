@@ -1,7 +1,5 @@
-"""The run folder, its files in and out; config -> data and network, for new runs and finished ones."""
+"""Config -> data and network, for a new run and for a finished one."""
 
-import json
-import math
 import os
 import platform
 from collections.abc import Callable, Iterable, Mapping
@@ -14,103 +12,19 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from hydra.utils import get_class
-from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.utilities.types import LRSchedulerConfigType
 from rich.progress import Progress
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from augcam.config import Config, validate
+from augcam.config import Config
 from augcam.data import augment
 from augcam.data.datamodule import ImageDataModule
 from augcam.data.sources import CIFAR10, ImageFolder, Shapes, Source
 from augcam.errors import UserError
+from augcam.folder import RunFolder
 from augcam.model.classifier import Classifier
 from augcam.model.resnet import resnet
-
-
-class RunFolder:
-    """All there is to know about one run: its config, metrics, weights, events and figures."""
-
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
-        self.config_file = self.path / ".hydra" / "config.yaml"
-        self.metrics_file = self.path / "metrics.json"
-        self.predictions_file = self.path / "test_predictions.npz"
-        self.figures = self.path / "figures"
-        self.checkpoints = self.path / "checkpoints"
-        self.last = self.checkpoints / "last.ckpt"
-        self.best = self.checkpoints / "best.ckpt"
-
-    def __str__(self) -> str:
-        try:
-            return str(self.path.relative_to(Path.cwd()))
-        except ValueError:
-            return str(self.path)
-
-    def config(self) -> Config:
-        """The run's own config.
-
-        Raises:
-            UserError: this is no run folder, or its config is not one that this version knows.
-        """
-        if not self.config_file.is_file():
-            raise UserError(
-                f"run={self}: not a run folder, .hydra/config.yaml is missing; "
-                "give a folder that train.py made"
-            )
-        loaded = OmegaConf.load(self.config_file)
-        if not isinstance(loaded, DictConfig):
-            raise UserError(f"run={self}: .hydra/config.yaml holds no config")
-        return validate(loaded)
-
-    def save_config(self, config: DictConfig) -> None:
-        """Write the composed config, its name settled, so that the folder alone can go on.
-
-        Other interpolations stay: a folder that moves finds the data through AUGCAM_DATA there.
-        """
-        kept = config.copy()
-        kept.name, kept.aug_name = config.name, config.aug_name
-        self.config_file.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(self.config_file, OmegaConf.to_yaml(kept))
-
-    def metrics(self) -> dict[str, Any] | None:
-        """The content of metrics.json; None where the run has not written it.
-
-        Raises:
-            UserError: the file is not JSON.
-        """
-        try:
-            read: dict[str, Any] = json.loads(self.metrics_file.read_text())
-        except FileNotFoundError:
-            return None
-        except ValueError as error:
-            raise UserError(f"{self.metrics_file}: not JSON ({error})") from None
-        return read
-
-    def write_metrics(self, metrics: Mapping[str, Any]) -> None:
-        """Write metrics.json whole or not at all. NaN and infinity become null: JSON has neither."""
-        text = json.dumps(_without_nan(metrics), indent=2, allow_nan=False)
-        write_atomically(self.metrics_file, text + "\n")
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write beside the target, then put in place: a reader sees the old file or the new one."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        beside.write_text(text)
-        beside.replace(path)
-    except OSError:
-        beside.unlink(missing_ok=True)
-        raise
-
-
-def _without_nan(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _without_nan(child) for key, child in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_without_nan(child) for child in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def build_source(config: Config) -> Source:

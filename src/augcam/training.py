@@ -9,6 +9,7 @@ import sys
 import time
 import warnings
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
+from lightning_fabric.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
@@ -35,14 +37,14 @@ from augcam.callbacks import (
     first_of_each_class,
     tensorboard,
 )
-from augcam.config import Config
+from augcam.config import FREE_TO_CHANGE, Config
 from augcam.data.datamodule import ImageDataModule
 from augcam.errors import UserError
 from augcam.explain.callback import GradCamPanels
 from augcam.explain.cam import GradCAM
+from augcam.folder import RunFolder
 from augcam.model.classifier import Classifier
 from augcam.pictures import confusion_figure, curves_figure, figure_array, save_png
-from augcam.runs import RunFolder
 
 log = logging.getLogger(__name__)
 
@@ -129,23 +131,6 @@ def resume_point(folder: RunFolder, config: Config) -> Path | None:
         )
     log.info("going on from %s", folder.last)
     return folder.last
-
-
-# What may differ when a run goes on: where and how it computes and what it shows, not what comes out.
-FREE_TO_CHANGE = (
-    "debug",
-    "data.root",
-    "data.num_workers",
-    "data.eval_batch_size",
-    "explain.",
-    "preview.",
-    "trainer.accelerator",
-    "trainer.enable_progress_bar",
-    "trainer.limit_test_batches",
-    "trainer.log_every_n_steps",
-    "trainer.num_sanity_val_steps",
-    "trainer.profiler",
-)
 
 
 def plain(config: Config) -> dict[str, Any]:
@@ -517,15 +502,19 @@ def train_in_hydra_folder(tree: DictConfig, config: Config) -> float | None:
                 f"trainer.devices={devices}: a sweep's job uses one device, trainer.devices=1, or "
                 "several with trainer.strategy=ddp_fork"
             )
-    check_continuation(folder, config)
-    folder.save_config(tree)
-    result = train(config, folder)
-    if torch.distributed.is_initialized() and torch.distributed.get_rank() > 0:
+    had_finished = folder.state() == "finished"
+    # The other ranks of a run belong to the process that holds the folder.
+    with folder.locked() if getattr(rank_zero_only, "rank", 0) == 0 else nullcontext():
+        check_continuation(folder, config)
+        folder.save_config(tree)
+        result = train(config, folder)
+    if had_finished or (torch.distributed.is_initialized() and torch.distributed.get_rank() > 0):
         return result.objective
     if result.signum is not None:
-        log.info(
-            "stopped, and all is kept. To go on: python train.py run=%s", shlex.quote(str(folder))
-        )
+        again = f"run={shlex.quote(str(folder))}"
+        if hydra.mode == RunMode.MULTIRUN:
+            again = f"-m with the same words and sweep.dir={shlex.quote(config.sweep.dir)}"
+        log.info("stopped, and all is kept. To go on: python train.py %s", again)
         sys.exit(128 + result.signum)
     if config.trainer.fast_dev_run:
         log.info("fast_dev_run: every part ran; no checkpoint and no metrics.json are kept")

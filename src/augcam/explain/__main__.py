@@ -27,9 +27,10 @@ from augcam.data.sources import read_image
 from augcam.errors import UserError
 from augcam.explain import faithfulness, gallery
 from augcam.explain.cam import METHODS, GradCAM
+from augcam.folder import RunFolder, write_atomically
 from augcam.page import Section, write_page
 from augcam.pictures import captioned_grid, save_png
-from augcam.runs import FinishedRun, RunFolder, write_atomically
+from augcam.runs import FinishedRun
 
 USAGE = """
 Explain a finished (or interrupted) run: what its network gets right and wrong on the test set, and

@@ -1,0 +1,215 @@
+"""Sweeps through the real command line: names, skipping, going on, failures, launchers."""
+
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from augcam.folder import RunFolder
+from augcam.sweeps import settle_sweep
+from tests.conftest import ROOT, train_py
+
+# torch's threads of several processes would fight over the cores.
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
+TINY = [
+    "data=shapes", "data.train_size=120", "data.test_size=40", "data.holdout=40", "data.batch_size=20",
+    "model=resnet10", "model.width=8", "explain.images=0", "preview.samples=0",
+    "trainer.accelerator=cpu", "trainer.max_epochs=1", "trainer.log_every_n_steps=1",
+]  # fmt: skip
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """What a run left, but for the files that Hydra writes at every start."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and ".hydra" not in path.parts and path.name != "train.log"
+    }
+
+
+def jobs(folder: Path) -> dict[str, str]:
+    return {
+        path.parents[1].name: RunFolder(path.parents[1]).state()
+        for path in folder.glob("*/.hydra/config.yaml")
+    }
+
+
+def test_jobs_are_named_by_what_varies_and_a_second_start_skips_what_is_done(tmp_path):
+    sweep = ["-m", *TINY, "aug=none,flip", "seed=1", f"sweep.dir={tmp_path}/study"]
+    first = train_py(*sweep, cwd=tmp_path)
+    assert first.returncode == 0, first.stdout + first.stderr
+    assert jobs(tmp_path / "study") == {"aug=none": "finished", "aug=flip": "finished"}
+    assert "2 of 2 done" in first.stdout
+    assert "report   " in first.stdout
+    assert (tmp_path / "study" / "report.html").is_file()
+
+    before = {name: contents(tmp_path / "study" / name) for name in jobs(tmp_path / "study")}
+    again = train_py(*sweep, cwd=tmp_path)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert again.stdout.count("has finished: nothing to do") == 2
+    assert {name: contents(tmp_path / "study" / name) for name in before} == before
+
+    # Going on with other values would make other runs of them: refused, and what is there is kept.
+    other = train_py(*sweep, "trainer.max_epochs=2", cwd=tmp_path)
+    assert other.returncode == 1
+    assert "2 of 2 jobs failed" in other.stdout
+    assert "trainer.max_epochs=2: this run has 1" in other.stdout
+    kept = {name: contents(tmp_path / "study" / name) for name in before}
+    assert {n: files | {"failure.txt": b""} for n, files in before.items()} == {
+        n: files | {"failure.txt": b""} for n, files in kept.items()
+    }
+    assert set(jobs(tmp_path / "study").values()) == {"finished"}
+
+
+def test_a_job_that_fails_stops_no_other_and_is_listed_with_its_log(tmp_path):
+    done = train_py(
+        "-m", *TINY, "aug=rotate", "aug.rotate.p=0.5,1.7,1.0", f"sweep.dir={tmp_path}/study",
+        cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert jobs(tmp_path / "study") == {
+        "aug.rotate.p=0.5": "finished",
+        "aug.rotate.p=1.7": "failed",
+        "aug.rotate.p=1.0": "finished",
+    }
+    log = tmp_path / "study" / "aug.rotate.p=1.7" / "failure.txt"
+    assert "aug.rotate.p=1.7" in log.read_text()
+    told, listed = done.stdout.split("1 of 3 jobs failed:")
+    # When it happens, and at the end; each with the file to look at.
+    assert f"failed   aug.rotate.p=1.7: {log.read_text().splitlines()[0][8:]}" in told
+    assert str(log) in told
+    assert str(log) in listed
+
+
+def test_a_sweep_killed_in_the_middle_goes_on(tmp_path):
+    study = tmp_path / "study"
+    # Rotation by worker processes would be quicker; long enough to be caught in its second job.
+    sweep = ["-m", *TINY, "trainer.max_epochs=20", "data.train_size=400", "seed=1,2,3",
+             "aug=flip", "sweep.name=study", f"sweep.dir={study}"]  # fmt: skip
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "train.py"), *sweep], cwd=tmp_path, env=ENVIRONMENT,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    second = RunFolder(study / "seed=2")
+    deadline = time.monotonic() + 200
+    while not second.last.is_file():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert second.state() == "running"
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert jobs(study) == {"seed=1": "finished", "seed=2": "died"}
+    first = contents(study / "seed=1")
+
+    done = train_py(*sweep, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert set(jobs(study).values()) == {"finished"}
+    assert len(jobs(study)) == 3
+    assert contents(study / "seed=1") == first
+    assert "going on from" in (study / "seed=2" / "train.log").read_text()
+    # The killed job ended where it would have: its history is whole.
+    metrics = second.metrics()
+    assert metrics is not None
+    assert [row["epoch"] for row in metrics["history"]] == list(range(1, 21))
+
+
+def test_two_processes_do_not_share_a_run_folder(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    folder.path.mkdir()
+    with folder.locked():
+        done = train_py(*TINY, f"hydra.run.dir={folder.path}")
+    assert done.returncode == 2
+    assert "another process is working in this folder" in done.stderr
+
+
+def test_joblib_runs_jobs_side_by_side_and_shares_the_cores(tmp_path):
+    done = train_py(
+        "-m", *TINY, "aug=none,flip", "seed=1,2", f"sweep.dir={tmp_path}/study",
+        "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", cwd=tmp_path,
+        env={k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    states = jobs(tmp_path / "study")
+    assert len(states) == 4
+    assert set(states.values()) == {"finished"}
+    for name in states:
+        metrics = json.loads((tmp_path / "study" / name / "metrics.json").read_text())
+        assert metrics["environment"]["torch_threads"] == max(1, (os.cpu_count() or 1) // 2)
+    assert "4 of 4 done" in done.stdout
+    assert "epoch 1/1" not in done.stdout  # each job's lines are in its train.log alone
+    assert "epoch 1/1" in (tmp_path / "study" / "aug=none,seed=1" / "train.log").read_text()
+
+
+def test_submitit_with_its_local_executor(tmp_path):
+    done = train_py(
+        "-m", *TINY, "aug=none,flip", f"sweep.dir={tmp_path}/study",
+        "hydra/launcher=submitit_local", cwd=tmp_path, env=ENVIRONMENT,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert jobs(tmp_path / "study") == {"aug=none": "finished", "aug=flip": "finished"}
+    assert "2 of 2 done" in done.stdout
+
+
+def test_optuna_searches_for_the_highest_validation_accuracy(tmp_path):
+    done = train_py(
+        "-m", *TINY, "aug=rotate", "aug.rotate.limit=interval(0,45)", "hydra/sweeper=optuna",
+        "hydra.sweeper.n_trials=3", f"sweep.dir={tmp_path}/study", cwd=tmp_path, env=ENVIRONMENT,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    states = jobs(tmp_path / "study")
+    assert len(states) == 3
+    accuracies = {}
+    for name in states:
+        metrics = json.loads((tmp_path / "study" / name / "metrics.json").read_text())
+        accuracies[metrics["config"]["aug"]["rotate"]["limit"]] = metrics["val"]["accuracy"]
+    results = (tmp_path / "study" / "optimization_results.yaml").read_text()
+    assert f"best_value: {max(accuracies.values())}" in results
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("ray") is None, reason="ray is not installed: uv sync --group ray"
+)
+def test_ray_on_a_cluster_started_here(tmp_path):
+    ray = str(Path(sys.executable).with_name("ray"))
+    started = subprocess.run(
+        [ray, "start", "--head", "--port=0", "--num-cpus=2", "--include-dashboard=false"],
+        capture_output=True, text=True, env=ENVIRONMENT,
+    )  # fmt: skip
+    assert started.returncode == 0, started.stdout + started.stderr
+    try:
+        done = train_py(
+            "-m", *TINY, "aug=none,flip", f"sweep.dir={tmp_path}/study", "hydra/launcher=ray",
+            "hydra.launcher.ray.init.address=auto", cwd=tmp_path, env=ENVIRONMENT,
+        )  # fmt: skip
+    finally:
+        subprocess.run([ray, "stop", "--force"], capture_output=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert jobs(tmp_path / "study") == {"aug=none": "finished", "aug=flip": "finished"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "left_out"),
+    [
+        (["aug=none,flip", "seed=1"], "'seed','sweep.dir','sweep.name'"),
+        (["aug=glob(*)", "~aug.cutout", "+aug/op@aug.blur=blur"],
+         "'aug.cutout','aug/op@aug.blur','sweep.dir','sweep.name'"),
+        (["aug=rotate", "aug.rotate.limit=range(5,30,5)"], "'aug','sweep.dir','sweep.name'"),
+    ],
+)  # fmt: skip
+def test_keys_that_do_not_vary_are_not_in_the_names(arguments, left_out):
+    settled = settle_sweep(["-m", *arguments, "sweep.name=mine"])
+    assert settled[:-1] == ["-m", *arguments, "sweep.name=mine"]
+    assert settled[-1] == f"hydra.job.config.override_dirname.exclude_keys=[{left_out}]"
+
+
+def test_a_sweep_of_one_keeps_its_name_and_single_runs_stay_as_they_are():
+    assert settle_sweep(["aug=none", "seed=2"]) == ["aug=none", "seed=2"]
+    (name,) = settle_sweep(["-m", "aug=none"])[2:]
+    assert name.startswith("sweep.name=20")

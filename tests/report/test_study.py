@@ -1,0 +1,346 @@
+"""Run folders become groups that may be averaged; everything else is told in words."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from augcam.errors import UserError
+from augcam.folder import RunFolder
+from augcam.report.study import Study, read_study
+from tests.report.conftest import CLASSES, LABEL, write_evaluation, write_run
+
+
+def why(study: Study, folder: RunFolder | Path) -> str:
+    """The one reason that the study gives for leaving the folder out."""
+    path = folder.path if isinstance(folder, RunFolder) else folder
+    reasons = [reason for left, reason in study.left_out if left.path.resolve() == path.resolve()]
+    assert len(reasons) == 1
+    return reasons[0]
+
+
+def test_runs_of_one_config_up_to_the_seed_are_a_group(tmp_path):
+    for aug, seed in (("flip", 2), ("none", 10), ("flip", 1), ("none", 9)):
+        write_run(tmp_path / "sweep" / f"{aug}{seed}", f"aug={aug}", f"seed={seed}")
+    study = read_study([tmp_path])
+    assert {label: [run.seed for run in runs] for label, runs in study.groups.items()} == {
+        "none": [9, 10],
+        "flip": [1, 2],
+    }
+    assert list(study.groups) == ["none", "flip"]  # the baseline first
+    assert study.baseline == "none"
+    assert study.classes == tuple(CLASSES)
+    assert study.left_out == study.notes == []
+    assert study.differing["none"] == {"transforms": "none"}
+    assert study.differing["flip"]["transforms"] == "flip"
+    assert study.differing["flip"]["aug.flip.p"] == 0.5
+    np.testing.assert_array_equal(study.groups["flip"][0].predictions.label, LABEL)
+
+
+def test_a_run_a_sweep_and_the_tree_above_are_read_once(tmp_path):
+    run = write_run(tmp_path / "sweep" / "a", "aug=none")
+    study = read_study([run.path, tmp_path / "sweep", tmp_path])
+    assert [found.folder.path for found in study.runs] == [run.path]
+
+
+def test_groups_of_one_augmentation_are_named_by_what_differs(tmp_path):
+    write_run(tmp_path / "a", "aug=rotate", "aug.rotate.limit=15")
+    write_run(tmp_path / "b", "aug=rotate", "aug.rotate.limit=30")
+    write_run(tmp_path / "c", "aug=none")
+    study = read_study([tmp_path])
+    assert list(study.groups) == [
+        "none",
+        "rotate, aug.rotate.limit=15",
+        "rotate, aug.rotate.limit=30",
+    ]
+    assert study.differing["rotate, aug.rotate.limit=30"]["aug.rotate.limit"] == 30
+
+
+def test_a_step_left_out_is_another_group(tmp_path):
+    write_run(tmp_path / "a", "aug=cutout_rotate")
+    write_run(tmp_path / "b", "aug=cutout_rotate", "~aug.cutout")
+    write_run(tmp_path / "c", "aug=cutout_rotate", "aug.cutout=null", "seed=2")
+    study = read_study([tmp_path])
+    assert {label: len(runs) for label, runs in study.groups.items()} == {
+        "cutout_rotate, transforms=flip+rotate": 2,  # null and left out are the same
+        "cutout_rotate, transforms=flip+rotate+cutout": 1,
+    }
+
+
+def test_where_and_how_a_run_computed_makes_no_group(tmp_path):
+    write_run(tmp_path / "a", "aug=none", "seed=1")
+    write_run(
+        tmp_path / "b", "aug=none", "seed=2", "data.num_workers=3", "explain.images=2", "debug=true",
+        "trainer.accelerator=cpu",
+    )  # fmt: skip
+    assert [len(runs) for runs in read_study([tmp_path]).groups.values()] == [2]
+
+
+def test_other_training_is_noted(tmp_path):
+    write_run(tmp_path / "a", "aug=none", "trainer.max_epochs=3")
+    write_run(tmp_path / "b", "aug=flip", "trainer.max_epochs=4")
+    study = read_study([tmp_path])
+    assert list(study.groups) == ["none", "flip"]
+    assert any("more than the augmentation: trainer.max_epochs." in note for note in study.notes)
+
+
+def test_of_the_same_run_twice_the_later_stays(tmp_path):
+    early, late = write_run(tmp_path / "z", "aug=none"), write_run(tmp_path / "a", "aug=none")
+    os.utime(early.metrics_file, (1000, 1000))
+    study = read_study([tmp_path])
+    assert [run.folder.path for run in study.groups["none"]] == [late.path]
+    assert "same config and seed as" in why(study, early)
+    assert str(late) in why(study, early)
+
+
+def test_unfinished_runs_are_told_apart(tmp_path):
+    write_run(tmp_path / "good", "aug=none")
+    failed, died, stopped, running = (
+        write_run(tmp_path / name, "aug=flip", f"seed={seed}")
+        for seed, name in enumerate(("failed", "died", "stopped", "running"))
+    )
+    for run in (failed, died, running):
+        run.metrics_file.unlink()
+    failed.failure_file.write_text("augcam: aug.flip.q: no such parameter\n\nTraceback ...\n")
+    stopped.write_metrics(stopped.metrics() | {"status": "interrupted"})
+    with running.locked():
+        study = read_study([tmp_path])
+    assert why(study, failed) == "failed: aug.flip.q: no such parameter"
+    assert why(study, died).startswith("died")
+    assert f"train.py run={stopped}" in why(study, stopped)
+    assert why(study, running) == "still running"
+    assert {run.folder.path.name: run.state for run in study.runs} == {
+        "good": "finished", "failed": "failed", "died": "died", "stopped": "interrupted",
+        "running": "running",
+    }  # fmt: skip
+    assert list(study.groups) == ["none"]
+    # Each says to which group it would belong, and has nothing that could be averaged.
+    assert {run.label for run in study.runs if run.why} == {"flip"}
+    assert all(run.predictions is None for run in study.runs if run.why)
+
+
+def test_while_nothing_has_finished_the_study_is_empty(tmp_path):
+    run = write_run(tmp_path / "a", "aug=none", status="interrupted")
+    study = read_study([tmp_path])
+    assert study.groups == {}
+    assert study.classes == ()
+    assert study.baseline is None
+    assert study.left_out[0][0].path == run.path
+
+
+def damaged_json(run):
+    run.metrics_file.write_text(run.metrics_file.read_text()[:40])
+
+
+def damaged_npz(run):
+    run.predictions_file.write_bytes(run.predictions_file.read_bytes()[:100])
+
+
+def missing_npz(run):
+    run.predictions_file.unlink()
+
+
+def rows_missing(run):
+    np.savez(run.predictions_file, label=LABEL, predicted=LABEL[1:], confidence=LABEL / 60)
+
+
+def classes_missing(run):
+    np.savez(run.predictions_file, label=LABEL, predicted=LABEL + 5, confidence=LABEL / 60)
+
+
+def no_test(run):
+    run.write_metrics(run.metrics() | {"test": None})
+
+
+def no_classes(run):
+    run.write_metrics({"status": "finished"})
+
+
+def other_schema(run):
+    run.config_file.write_text("model: mine\n")
+
+
+def no_config(run):
+    run.config_file.unlink()
+
+
+@pytest.mark.parametrize(
+    ("harm", "reason"),
+    [
+        (damaged_json, "not JSON"),
+        (damaged_npz, "damaged"),
+        (missing_npz, "test_predictions.npz is missing"),
+        (rows_missing, "columns"),
+        (classes_missing, "more than 3 classes"),
+        (no_test, "without a test"),
+        (no_classes, "no list of classes"),
+        (other_schema, "config cannot be read"),
+        (no_config, "config"),
+    ],
+)
+def test_a_damaged_folder_is_left_out_and_told(tmp_path, harm, reason):
+    good, bad = write_run(tmp_path / "good", "aug=none"), write_run(tmp_path / "bad", "aug=flip")
+    harm(bad)
+    study = read_study([tmp_path])
+    assert [run.folder.path for runs in study.groups.values() for run in runs] == [good.path]
+    assert reason in why(study, bad)
+    assert "\n" not in why(study, bad)
+
+
+def test_a_folder_of_another_program_is_left_out(tmp_path):
+    write_run(tmp_path / "good", "aug=none")
+    (tmp_path / "other" / "checkpoints").mkdir(parents=True)
+    assert "no run of AugCAM" in why(read_study([tmp_path]), tmp_path / "other")
+
+
+def test_a_run_tested_on_fewer_images_is_left_out(tmp_path):
+    write_run(tmp_path / "whole", "aug=none")
+    part = write_run(
+        tmp_path / "part", "aug=flip", "trainer.limit_test_batches=1", label=LABEL[:30]
+    )
+    study = read_study([tmp_path])
+    assert list(study.groups) == ["none"]
+    assert "30 of the others' 60" in why(study, part)
+    assert study.notes == ["One seed only: none. No interval can be given for these by themselves."]
+
+
+def test_a_test_set_that_all_runs_cut_is_noted(tmp_path):
+    for seed in (1, 2):
+        write_run(tmp_path / f"{seed}", "aug=none", f"seed={seed}", "trainer.limit_test_batches=1")
+    study = read_study([tmp_path])
+    assert len(study.groups["none"]) == 2
+    assert any("cut to 60 images" in note for note in study.notes)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "options", "said"),
+    [
+        (["data.seed=7"], {}, "data.seed=7"),
+        (["data.holdout=0"], {}, "data.holdout=0"),
+        (["data=folder", "data.root=x", "data.image_size=64"], {}, "data.image_size=64"),
+        ([], {"classes": ["bird", "cat", "cow"]}, "(bird, cat, cow)"),
+        ([], {"label": np.roll(LABEL, 1)}, "test images have other labels"),
+    ],
+)
+def test_mixed_data_is_refused_with_the_folders_of_each_kind(tmp_path, overrides, options, said):
+    one = write_run(tmp_path / "one", "aug=none")
+    two = write_run(tmp_path / "two", "aug=flip", *overrides, **options)
+    with pytest.raises(UserError) as error:
+        read_study([tmp_path])
+    assert said in str(error.value)
+    lines = str(error.value).splitlines()
+    assert [str(run) in line for run, line in zip((one, two), lines[1:], strict=True)] == [True] * 2
+
+
+def test_a_failed_run_on_other_data_is_in_nobodys_way(tmp_path):
+    write_run(tmp_path / "one", "aug=none")
+    write_run(tmp_path / "two", "aug=flip", "data.seed=7", status="interrupted")
+    assert list(read_study([tmp_path]).groups) == ["none"]
+
+
+def test_other_roots_are_noted(tmp_path):
+    for root in ("flowers", "weeds"):
+        write_run(
+            tmp_path / root, "data=folder", f"data.root={root}", f"seed={len(root)}", "aug=none",
+            "data.image_size=32",
+        )  # fmt: skip
+    study = read_study([tmp_path])
+    assert len(study.groups["none"]) == 2
+    assert any("data.root (flowers, weeds)" in note for note in study.notes)
+
+
+def test_no_runs_is_an_error(tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="no runs in there"):
+        read_study([tmp_path / "empty"])
+    with pytest.raises(UserError, match="did you mean empty"):
+        read_study([tmp_path / "emty"])
+    with pytest.raises(UserError, match="no such folder"):
+        read_study([tmp_path / "file"])
+
+
+def test_the_baseline_is_asked_for_or_none_or_open(tmp_path):
+    write_run(tmp_path / "a", "aug=flip")
+    study = read_study([tmp_path])
+    assert study.baseline is None
+    assert any("no finished run has aug=none" in note for note in study.notes)
+    write_run(tmp_path / "b", "aug=cutout")
+    assert read_study([tmp_path], baseline="cutout").baseline == "cutout"
+    with pytest.raises(UserError, match=r"baseline=cutuot: no such group; did you mean cutout\?"):
+        read_study([tmp_path], baseline="cutuot")
+    for epochs in (3, 4):
+        write_run(tmp_path / f"{epochs}", "aug=none", f"trainer.max_epochs={epochs}")
+    study = read_study([tmp_path])
+    assert study.baseline is None
+    assert any("several groups have aug=none" in note for note in study.notes)
+    asked = read_study([tmp_path], baseline="none, trainer.max_epochs=3")
+    assert next(iter(asked.groups)) == asked.baseline == "none, trainer.max_epochs=3"
+
+
+def test_evaluations_are_read(tmp_path, maps):
+    run = write_run(tmp_path / "a", "aug=none")
+    write_evaluation(run, maps)
+    (read,) = read_study([tmp_path]).groups["none"]
+    assert read.evaluation["images"] == 12
+    np.testing.assert_array_equal(read.maps.map_true, maps.astype(np.float32))
+    # A heat map is the positive part, stretched.
+    positive = maps.astype(np.float32).clip(0).reshape(12, 16)
+    stretched = (positive - positive.min(1, keepdims=True)) / np.ptp(positive, 1, keepdims=True)
+    np.testing.assert_allclose(read.maps.heat, stretched, atol=1e-6)
+
+
+def test_a_map_that_says_nothing_is_not_usable(tmp_path, maps):
+    maps[0], maps[1], maps[2] = 1.0, -np.abs(maps[1]), np.nan
+    run = write_run(tmp_path / "a", "aug=none")
+    write_evaluation(run, maps)
+    (read,) = read_study([tmp_path]).groups["none"]
+    np.testing.assert_array_equal(read.maps.usable, [False] * 3 + [True] * 9)
+
+
+def test_an_evaluation_of_another_layer_is_not_compared(tmp_path, maps):
+    for seed in (1, 2, 3):
+        run = write_run(tmp_path / f"{seed}", "aug=none", f"seed={seed}")
+        write_evaluation(run, maps, layer="layer3" if seed == 2 else "layer4")
+    study = read_study([tmp_path])
+    assert [run.evaluation is None for run in study.groups["none"]] == [False, True, False]
+    assert study.groups["none"][1].maps is None
+    assert any("layer=layer3" in note for note in study.notes)
+
+
+def truncated(run):
+    file = run.path / "evaluation.npz"
+    file.write_bytes(file.read_bytes()[:200])
+
+
+def keys_missing(run):
+    (run.path / "evaluation.json").write_text("{}")
+
+
+def other_count(run):
+    file = run.path / "evaluation.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"images": 5}))
+
+
+def npz_missing(run):
+    (run.path / "evaluation.npz").unlink()
+
+
+@pytest.mark.parametrize("harm", [truncated, keys_missing, other_count, npz_missing])
+def test_a_damaged_evaluation_is_noted_and_the_run_kept(tmp_path, maps, harm):
+    run = write_run(tmp_path / "a", "aug=none")
+    write_evaluation(run, maps)
+    harm(run)
+    study = read_study([tmp_path])
+    assert study.groups["none"][0].evaluation is None
+    assert any("augcam.evaluate run=" in note for note in study.notes)
+
+
+def test_an_evaluation_of_other_images_is_noted(tmp_path, maps):
+    run = write_run(tmp_path / "a", "aug=none")
+    write_evaluation(run, maps, label=np.roll(LABEL, 1))
+    study = read_study([tmp_path])
+    assert study.groups["none"][0].maps is None
+    assert any("not those of the test set" in note for note in study.notes)
