@@ -14,6 +14,7 @@ from PIL import Image
 
 from augcam.folder import write_atomically
 
+_PHONE = 480  # a picture of at most so many pixels stays legible when a phone shrinks it
 _STYLE = """
 :root { --ink: #1c2733; --soft: #51606f; --line: #dfe5ec; --paper: #fff; --tint: #f3f6f9; }
 * { box-sizing: border-box; }
@@ -23,11 +24,12 @@ h1 { font-size: 1.7rem; line-height: 1.2; margin: .5rem 0; }
 h2 { font-size: 1.25rem; line-height: 1.3; margin: 3rem 0 .5rem; padding-top: .9rem;
      border-top: 1px solid var(--line); }
 p, ul { max-width: 46rem; } ul { padding-left: 1.2rem; } li { margin: .3rem 0; }
-.key { background: var(--tint); border-radius: .5rem; padding: .7rem 1.1rem; max-width: none; }
-.key ul { max-width: 52rem; margin: 0; font-size: 1.05rem; }
+.key { background: var(--tint); border-radius: .5rem; padding: .7rem 1.2rem; max-width: 56rem; }
+.key ul { max-width: none; margin: 0; font-size: 1.05rem; }
 nav { color: var(--soft); font-size: .9rem; } nav a { color: #1f5f99; }
 code, pre { font: .86em/1.5 ui-monospace, "DejaVu Sans Mono", Menlo, monospace; }
-code { background: var(--tint); padding: .08em .3em; border-radius: .25em; overflow-wrap: anywhere; }
+code { background: #e9eef3; padding: .08em .3em; border-radius: .25em; overflow-wrap: anywhere; }
+code span { white-space: nowrap; }
 pre { background: var(--tint); padding: .7rem 1rem; border-radius: .4rem; overflow-x: auto; }
 figure { margin: 1rem 1.5rem 1rem 0; display: inline-block; vertical-align: top; max-width: 100%; }
 img { display: block; max-width: 100%; height: auto; }
@@ -39,17 +41,20 @@ figcaption { color: var(--soft); font-size: .9rem; line-height: 1.45; max-width:
 summary { cursor: pointer; }
 table { border-collapse: collapse; font-size: .9rem; line-height: 1.35; }
 td, th { padding: .35rem .7rem; text-align: left; border-bottom: 1px solid var(--line);
-         vertical-align: top; overflow-wrap: anywhere; min-width: 4.5rem; max-width: 26rem; }
-th { font-weight: 600; color: var(--soft); vertical-align: bottom; overflow-wrap: normal; }
-td.number, th.number { text-align: right; white-space: nowrap; overflow-wrap: normal;
-                       font-variant-numeric: tabular-nums; }
-th.number { white-space: normal; }
+         vertical-align: top; min-width: 4rem; }
+th { font-weight: 600; color: var(--soft); vertical-align: bottom; }
+td.long { overflow-wrap: anywhere; min-width: 13rem; }
+td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
+td.number { white-space: nowrap; }
 td:first-child, th:first-child { padding-left: 0; }
 @media (max-width: 40rem) {
   body { padding: .75rem .75rem 3rem; } h1 { font-size: 1.4rem; } h2 { margin-top: 2.2rem; }
-  figure { margin-right: 0; width: 100% !important; }
-  /* Small print stays legible: a wide picture is moved under the finger, not shrunk. */
-  img { max-width: none; } td, th { padding: .3rem .5rem; } td { max-width: 16rem; }
+  figure { margin-right: 0; width: 100% !important; } td, th { padding: .3rem .5rem; }
+  /* Small print stays legible: what is wide is moved under the finger, with its names in sight. */
+  img.wide { max-width: none; width: max(100%, .8 * var(--width)); }
+  td:first-child, th:first-child { position: sticky; left: 0; background: var(--paper);
+                                   max-width: 9rem; }
+  td.long { min-width: 9rem; }
 }
 """
 
@@ -167,9 +172,10 @@ def _html(block: Block) -> str:
                 width = picture.width // block.density
             data = base64.b64encode(block.path.read_bytes()).decode()
             alt = html.escape(block.caption.replace("`", "").replace("*", ""))
+            wide = f" class='wide' style='--width: {width}px'" if width > _PHONE else ""
             return (
                 f"<figure style='width: {width}px'><div class='scroll'>"
-                f"<img width='{width}' alt='{alt}' src='data:image/png;base64,{data}'></div>"
+                f"<img width='{width}'{wide} alt='{alt}' src='data:image/png;base64,{data}'></div>"
                 f"<figcaption>{_inline(block.caption)}</figcaption></figure>"
             )
         case Table():
@@ -181,16 +187,17 @@ def _html(block: Block) -> str:
             table = f"<div class='scroll'><table><tr>{head}</tr>{rows}</table></div>"
             caption = _inline(block.caption)
             if block.folded:
-                return (
-                    f"<details class='table'><summary>{caption}</summary>{table}</details>"
-                )
+                return f"<details class='table'><summary>{caption}</summary>{table}</details>"
             caption = f"<p>{caption}</p>" if caption else ""
             return f"<div class='table'>{table}{caption}</div>"
 
 
 def _cells(tag: str, texts: Iterable[str], numeric: Iterable[bool]) -> str:
+    def kind(text: str, right: bool) -> str:
+        return " class=number" if right else " class=long" if len(text) > 40 else ""
+
     return "".join(
-        f"<{tag}{' class=number' if right else ''}>{_inline(text)}</{tag}>"
+        f"<{tag}{kind(text, right)}>{_inline(text)}</{tag}>"
         for text, right in zip(texts, numeric, strict=True)
     )
 
@@ -200,8 +207,14 @@ def _is_number(text: str) -> bool:
 
 
 def _inline(text: str) -> str:
-    text = re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(text))
+    text = re.sub(r"`([^`]+)`", lambda match: _code(match[1]), html.escape(text))
     return re.sub(r"\*\*([^*]+)\*\*", r"<b>\1</b>", text)
+
+
+def _code(text: str) -> str:
+    # A line may end between words, but not within an option: after its hyphen it would.
+    whole = re.sub(r"(?<= )-[-\w]+", r"<span>\g<0></span>", text)
+    return f"<code>{whole}</code>"
 
 
 def _anchor(section: Section) -> str:

@@ -4,7 +4,7 @@ All text is drawn here, in one font, so that every picture of a run looks alike.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -108,7 +108,7 @@ def captioned_grid(
 
 
 def augmentation_grid(
-    images: Sequence[np.ndarray],
+    images: Iterable[np.ndarray],
     captions: Sequence[str],
     augment: Callable[[np.ndarray, int, int], np.ndarray],
     draws: int,

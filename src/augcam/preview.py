@@ -23,7 +23,6 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import open_dict
-from scipy.special import entr
 
 from augcam.cli import explained, reported, unique
 from augcam.config import Config, validate
@@ -54,10 +53,10 @@ And these:
 
 IMAGES, REPEATS = 300, 7  # what is measured: so many images, drawn and timed so often
 
-# A draw that keeps less than this share of its image's contrast, or of its tones, shows nothing. Of
-# CIFAR-10's images the pipelines in conf/aug leave 0.45 at the least; a blur by 31 pixels leaves 0.28 of
-# the contrast in the median, Posterize to one bit 0.30 of the tones.
-LEAST = 1 / 3
+# A draw that keeps less than this share of its image's contrast, or of its tones, shows nothing. What is
+# in conf/aug leaves 0.4 of both in the worst of 4,000 draws of CIFAR-10. A blur by 31 pixels leaves less
+# than this in 39% of them, black and a hole as large as the image in all.
+LEAST = 1 / 4
 FEW = 0.02  # destroyed draws in this share are bad luck; more are pointed out
 
 Item = TypeVar("Item")
@@ -71,7 +70,7 @@ class Effect:
     Attributes:
         draws: how many there were.
         changed: the share that differs from the raw image in any pixel.
-        flat, toneless: the shares that have lost two thirds of their contrast, or of their tones.
+        flat, toneless: the shares that have lost three quarters of their contrast, or of their tones.
         destroyed: the share that has lost one of the two.
         micros: float64 (repeats,), microseconds per image.
     """
@@ -164,25 +163,23 @@ def for_each(function: Callable[[Item], Result], items: Iterable[Item]) -> list[
 def remains(image: np.ndarray) -> tuple[float, float]:
     """How much there is to see in an image, wherever it was moved, turned or mirrored to.
 
-    Both come from the histogram, which does not know where a pixel is: no flip, crop or rotation is
-    taken for damage. Nor is noise, or pixels out of their places: that is left to the eye.
+    Neither number depends on where a pixel is: no flip, crop or rotation is taken for damage. Nor is
+    noise, or pixels out of their places: that is left to the eye.
 
     Args:
         image: uint8 (H, W, 3).
 
     Returns:
         Contrast: standard deviation over the pixels, in grey levels, root mean square of the channels.
-        Tones: entropy of a channel's histogram with 64 bins, in bits, mean of the channels.
+        Tones: entropy of the luma's histogram (ITU-R BT.601, 64 bins), in bits.
     """
     step = max(1, min(image.shape[:2]) // 64)  # every n-th pixel of a large image says the same
-    pixels = image[::step, ::step].reshape(-1, 3)
-    counts = np.bincount((pixels + np.array([0, 256, 512])).ravel(), minlength=768)
-    shares = counts.reshape(3, 256) / len(pixels)
-    values = np.arange(256)
-    variance = shares @ values**2 - (shares @ values) ** 2
-    tones = entr(shares.reshape(3, 64, 4).sum(axis=2)).sum() / np.log(2) / 3
-    # Rounding may leave an image of one colour just below zero.
-    return float(max(variance.mean(), 0)) ** 0.5, float(tones)
+    pixels = image[::step, ::step].reshape(-1, 3).astype(np.float32)
+    contrast = np.sqrt(np.square(pixels - pixels.mean(axis=0)).mean())
+    luma = pixels @ np.array([0.299, 0.587, 0.114], np.float32)
+    counts = np.bincount((luma / 4).astype(np.int64))
+    shares = counts[counts > 0] / len(pixels)
+    return float(contrast), float(-(shares * np.log2(shares)).sum())
 
 
 def measure(pipeline: "Pipeline", images: np.ndarray, repeats: int = REPEATS) -> Effect:
@@ -228,7 +225,9 @@ def oddities(effect: Effect, alone: Mapping[str, Effect]) -> list[str]:
     found = [f"its {name} changes nothing" for name, one in alone.items() if one.changed == 0]
     if effect.destroyed > FEW:
         lost = "contrast" if effect.flat >= effect.toneless else "tones"
-        words = f"destroys {effect.destroyed:.0%} of its draws: under a third of the {lost} is left"
+        words = (
+            f"destroys {effect.destroyed:.0%} of its draws: under a quarter of the {lost} is left"
+        )
         worst, share = max(((n, e.destroyed) for n, e in alone.items()), key=lambda pair: pair[1])
         if len(alone) > 1 and share > FEW:
             words += f" ({worst} by itself: {share:.0%})"
@@ -296,11 +295,11 @@ def look(wanted: Sequence[tuple[str, Config]]) -> list[Preview]:
 
 _HOW_TO_READ = (
     "**Changed**: draws that differ from their raw image in any pixel.",
-    "**Destroyed**: draws that keep less than a third of their image's contrast (standard deviation of the "
-    "pixels) or of its tones (entropy of the histogram). Neither depends on where a pixel is: flips, crops "
-    "and rotations are no damage. Noise and scrambled pixels do not count either: look at the pictures.",
-    "**Microseconds per image**: one thread, in this process; median and range of {repeats} repeats over "
-    "{images} images. It is the random part, the pipeline proper. Normalize and ToTensorV2, the same for all, "
+    "**Destroyed**: draws that keep less than a quarter of their image's contrast (standard deviation "
+    "of the pixels) or of its tones (entropy of the histogram). Neither depends on where a pixel is: "
+    "flips and crops are no damage, and noise and scrambled pixels go unnoticed. Look at the pictures.",
+    "**Microseconds per image**: one thread; median and range of {repeats} repeats over {images} "
+    "images. It is the random part, the pipeline proper. Normalize and ToTensorV2, the same for all, "
     "run once per batch on the training device and are not in it.",
 )
 
@@ -347,11 +346,12 @@ def write(previews: Sequence[Preview], out: Path, command: str) -> Path:
                 png = beside / f"{number:02d}_{one.config.aug_name.replace('/', '-')}.png"
                 save_png(one.grid, png)
                 sections.append(_section(one, odd[one.label], png))
+            count = "One pipeline" if len(previews) == 1 else f"{len(previews)} pipelines"
             data = " and ".join(dict.fromkeys(one.config.data.name for one in previews))
             write_page(
                 beside / "index.html",
                 "What the pipelines do",
-                f"{len(previews)} augmentation pipelines on training images of {data}, by `{command}`.",
+                f"{count} on training images of {data}, by `{command}`.",
                 sections,
                 [f"**{label}** {words}." for label, found in odd.items() for words in found],
             )
@@ -425,7 +425,8 @@ def main(arguments: Sequence[str]) -> None:
     from rich import get_console
     from rich.table import Table
 
-    table = Table("pipeline", box=None)
+    table = Table(box=None)
+    table.add_column("pipeline", overflow="fold")
     for heading in ("changed", "destroyed", "µs/image"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("what is odd")

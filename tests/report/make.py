@@ -45,7 +45,9 @@ def make_sweep(
 ) -> list[RunFolder]:
     """A finished sweep; `evaluated` images a run have maps, 0 leaves the evaluation out."""
     return [
-        make_run(folder / f"aug={aug},seed={seed}", aug, seed, test_size, epochs, evaluated, overrides)
+        make_run(
+            folder / f"aug={aug},seed={seed}", aug, seed, test_size, epochs, evaluated, overrides
+        )
         for aug in augs
         for seed in seeds
     ]
@@ -67,11 +69,14 @@ def make_run(
     random = np.random.default_rng([seed, *aug.encode()])
     margin = _margins(label, skill, by_class, random)
     predicted = _predicted(label, margin, random)
-    confidence = np.clip(0.35 + 0.5 * np.abs(margin), 0.2, 0.995)
+    # Wrong ones are less sure.
+    confidence = np.clip(0.4 + np.where(margin > 0, 0.5, 0.2) * np.abs(margin), 0.2, 0.995)
     test = _split(label, predicted, skill)
     val_label = label[: max(20, test_size // 2)]
     val = _split(
-        val_label, _predicted(val_label, _margins(val_label, skill, by_class, random), random), skill
+        val_label,
+        _predicted(val_label, _margins(val_label, skill, by_class, random), random),
+        skill,
     )
     seconds = 3.0 + len(by_class) + 0.2 * random.random()
     folder.write_metrics(
@@ -169,7 +174,7 @@ def _history(
     share = 1 - np.exp(-3.5 * np.arange(1, epochs + 1) / epochs)
     share /= share[-1]
     val = 0.1 + (final - 0.1) * share + random.normal(scale=0.008, size=epochs) * (share < 1)
-    train = 0.1 + (final + 0.12 - 0.3 * max(skill, 0) - 0.1) * share
+    train = 0.1 + (final + random.normal(0.12 - 0.3 * max(skill, 0), 0.01) - 0.1) * share
     return [
         {
             "epoch": i + 1, "train/loss": 2 * (1 - train[i]), "train/accuracy": train[i],
@@ -194,9 +199,11 @@ def _evaluate(
     logits = random.normal(size=(count, len(CLASSES)))
     probabilities = softmax(logits, axis=1)
     rows = np.arange(count)
-    probabilities *= ((1 - confidence[index]) / (1 - probabilities[rows, predicted[index]]))[:, None]
+    probabilities *= ((1 - confidence[index]) / (1 - probabilities[rows, predicted[index]]))[
+        :, None
+    ]
     probabilities[rows, predicted[index]] = confidence[index]
-    # The object's own place in 4x4 cells, moved by what the augmentation does, on the network's own scale.
+    # Where the object is, in 4x4 cells, moved by the augmentation; on the network's own scale.
     cells = masks[index].reshape(count, 4, 8, 4, 8).mean(axis=(2, 4))
     moved = np.roll(cells, len(aug) % 3, axis=2)
     scale = random.uniform(0.5, 4)

@@ -27,6 +27,7 @@ from augcam.data.sources import read_image
 from augcam.errors import UserError
 from augcam.explain import faithfulness, gallery
 from augcam.explain.cam import METHODS, GradCAM
+from augcam.explain.truth import truth_section
 from augcam.folder import RunFolder, write_atomically
 from augcam.page import Section, write_page
 from augcam.pictures import captioned_grid, save_png
@@ -307,18 +308,19 @@ def check_maps(run: FinishedRun, asked: Options, progress: Progress) -> tuple[Se
     if "localisation" in checks:
         progress.update(task, description="where they point")
         if run.masks is not None:
-            images, where, what = inputs, run.masks[chosen], targets
+            images, masks, what = inputs, run.masks[chosen], targets
         else:
             made = faithfulness.mosaics(
                 run.images[right], run.labels[right], count=asked.samples, seed=asked.seed
             )
-            images, where = run.normalise(made.images), made.masks
+            images, masks = run.normalise(made.images), made.masks
             what = torch.from_numpy(made.targets)
         rows += faithfulness.evaluate(
             run.network, run.predict, explainers, images, what.to(images.device),
-            masks=where, checks=("localisation",), seed=asked.seed, progress=tell,
+            masks=masks, checks=("localisation",), seed=asked.seed, progress=tell,
         )  # fmt: skip
-    return truth_section(rows, len(chosen), run.masks is not None), rows
+    where = "2x2 mosaics of test images" if run.masks is None else "the objects' own masks"
+    return truth_section(rows, len(chosen), where, run.folder.path / "explain" / "truth.png"), rows
 
 
 def _explainer(method: str, layers: Sequence[str]) -> faithfulness.Explain:
@@ -327,39 +329,6 @@ def _explainer(method: str, layers: Sequence[str]) -> faithfulness.Explain:
         return {layer: found[layer].raw.relu() for layer in layers}
 
     return maps_of
-
-
-def truth_section(rows: Sequence[Mapping[str, Any]], count: int, masks: bool) -> Section:
-    """The table of method x layer, and in words which to believe."""
-    measures = [m for m in dict.fromkeys(row["measure"] for row in rows) if "/" not in m]
-    keys = list(dict.fromkeys((row["method"], row["layer"]) for row in rows))
-    found = {(r["method"], r["layer"], r["measure"]): r for r in rows}
-    lines, votes = [], dict.fromkeys(keys, 0)
-    for measure in measures:
-        better = faithfulness.BETTER.get(measure)
-        ours = [k for k in keys if k[1] and (*k, measure) in found]
-        if better and ours:
-            sign = 1 if better == "higher" else -1
-            votes[max(ours, key=lambda k: sign * found[(*k, measure)]["mean"])] += 1
-    for key in keys:
-        cells = []
-        for measure in measures:
-            row = found.get((*key, measure))
-            cells.append(
-                "-" if row is None else f"{row['mean']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
-            )
-        lines.append([f"{key[0]} {key[1]}".strip(), *cells])
-    best = max(votes, key=lambda key: votes[key])
-    arrows = {"higher": "↑", "lower": "↓"}
-    heads = [f"{m} {arrows.get(faithfulness.BETTER.get(m, ''), '')}".strip() for m in measures]
-    where = "the objects' own masks" if masks else "2x2 mosaics of test images"
-    text = (
-        f"{count} correctly classified test images, seed and all: mean and 95% bootstrap interval over "
-        f"images. Localisation on {where}. random, centre and edge know nothing of the network: a map "
-        f"that does no better says nothing. First in most measures: {best[0]} at {best[1]} "
-        f"({votes[best]} of {len(measures)})."
-    )
-    return Section("Is the map true?", text, (), ("map", *heads), lines)
 
 
 def main(arguments: Sequence[str]) -> None:

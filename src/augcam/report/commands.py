@@ -1,0 +1,54 @@
+"""The command lines that made a study, or would add to it."""
+
+import shlex
+from collections.abc import Iterable
+from itertools import chain
+
+from omegaconf import OmegaConf
+
+from augcam.folder import RunFolder
+from augcam.report.study import Run
+
+EVALUATE = "python -m augcam.evaluate run="
+
+
+def sweep_commands(
+    groups: dict[str, tuple[Run, ...]], seeds: Iterable[int] | None = None
+) -> list[str]:
+    """The command lines that made the groups' runs, those of one sweep as one line.
+
+    Args:
+        seeds: in place of the runs' own.
+    """
+    asked: dict[tuple[str, ...], dict[str, list[int]]] = {}
+    for run in chain(*groups.values()):
+        overrides = _overrides(run.folder)
+        if overrides is None:
+            continue
+        aug = next((o for o in overrides if o.startswith("aug=")), "")
+        rest = tuple(
+            o for o in overrides if not o.startswith(("aug=", "seed=", "sweep.", "hydra."))
+        )
+        asked.setdefault(rest, {}).setdefault(aug, []).append(run.seed)
+    wanted = list(seeds) if seeds is not None else None
+    lines = []
+    for rest, augs in asked.items():
+        # Augmentations with the same seeds stand in one line.
+        by_seeds: dict[tuple[int, ...], list[str]] = {}
+        for aug, own in augs.items():
+            by_seeds.setdefault(tuple(wanted or sorted(set(own))), []).append(aug)
+        for chosen, names in by_seeds.items():
+            values = ",".join(name.removeprefix("aug=") for name in names)
+            words = [f"aug={values}"] if values else []
+            words.append(f"seed={','.join(map(str, chosen))}")
+            several = "-m " if len(names) > 1 or len(chosen) > 1 else ""
+            said = " ".join(shlex.quote(word) for word in (*words, *rest))
+            lines.append(f"python train.py {several}{said}")
+    return lines
+
+
+def _overrides(folder: RunFolder) -> list[str] | None:
+    path = folder.path / ".hydra" / "overrides.yaml"
+    if not path.is_file():
+        return None
+    return [str(line) for line in OmegaConf.to_container(OmegaConf.load(path)) or []]
