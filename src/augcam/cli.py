@@ -12,16 +12,20 @@ import re
 import secrets
 import shutil
 import sys
+import threading
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from augcam.errors import UserError
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 Options = TypeVar("Options")
 
@@ -38,6 +42,32 @@ class Terminal(logging.Handler):
         from rich import get_console
 
         get_console().print(self.format(record), markup=False, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def progress_bars() -> Iterator["Progress"]:
+    """rich's progress bars on a terminal; in a file or pipe a plain line every ten seconds."""
+    from rich import get_console
+    from rich.progress import Progress
+
+    console = get_console()
+    with Progress(console=console, disable=not console.is_terminal) as progress:
+        ended = threading.Event()
+        lines = threading.Thread(target=_tell, args=(progress, ended), daemon=True)
+        if not console.is_terminal:
+            lines.start()
+        try:
+            yield progress
+        finally:
+            ended.set()
+
+
+def _tell(progress: "Progress", ended: threading.Event) -> None:
+    while not ended.wait(10):
+        for task in progress.tasks:
+            if task.total and not task.finished:
+                left = "" if task.time_remaining is None else f", {task.time_remaining} s to go"
+                print(f"{task.description}: {task.percentage:.0f}%{left}", flush=True)
 
 
 @contextmanager

@@ -378,7 +378,8 @@ def _section(one: Preview, odd: Sequence[str], png: Path) -> "Section":
         for name, effect in one.alone.items()
     ]
     micros = float(np.median(one.effect.micros))
-    text = f"{micros:.1f} µs per image: {1e6 / micros:,.0f} images a second on one core."
+    speed = float(f"{1e6 / micros:.2g}")
+    text = f"{micros:.1f} µs per image: about {speed:,.0f} images a second on one core."
     return Section(
         one.label,
         " ".join([*(f"**{words[0].upper()}{words[1:]}.**" for words in odd), text]),
@@ -388,7 +389,7 @@ def _section(one: Preview, odd: Sequence[str], png: Path) -> "Section":
                 "On the left the raw image; beside it draws of the same, as training would see them.",
             )
         ],
-        ("by itself", "what it is", "applied", "changed", "destroyed", "µs per image"),
+        ("transform", "what it is", "applied", "changed alone", "destroyed alone", "µs alone"),
         rows,
     )
 

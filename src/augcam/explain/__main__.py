@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
 from augcam import runs
-from augcam.cli import nearest, options, reported
+from augcam.cli import nearest, options, progress_bars, reported
 from augcam.data.sources import read_image
 from augcam.errors import UserError
 from augcam.explain import faithfulness, gallery
@@ -338,7 +338,7 @@ def main(arguments: Sequence[str]) -> None:
         raise UserError(f"method={asked.method}: unknown; {nearest(asked.method, METHODS)}")
     folder = RunFolder(asked.run)
     console = get_console()
-    with Progress(console=console, disable=not console.is_terminal) as progress:
+    with progress_bars() as progress:
         run = runs.open_run(folder, asked.checkpoint, progress)
         with GradCAM(run.network, layers=asked.layers) as cam:
             cam(

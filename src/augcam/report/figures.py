@@ -28,13 +28,20 @@ Style = dict[str, Any]
 Curve = Sequence[tuple[float, float]]  # points (x, y)
 
 
-def save_figure(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG in 256 colours, which charts need no more of, making its folder."""
+def save_figure(figure: Figure, path: Path, few_colours: bool = True) -> None:
+    """Write a figure as PNG, making its folder.
+
+    Args:
+        few_colours: 256 are enough, as in charts. Without it only a file above 1 MB gets so few.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     picture = Image.fromarray(figure_array(figure))
-    few = picture.quantize(256, dither=Image.Dither.NONE)
     beside = path.with_name(f".{path.name}")
-    few.save(beside, format="PNG", optimize=True)
+    if few_colours:
+        picture = picture.quantize(256, dither=Image.Dither.NONE)
+    picture.save(beside, format="PNG", optimize=True)
+    if beside.stat().st_size > 1_000_000:
+        picture.quantize(256, dither=Image.Dither.FLOYDSTEINBERG).save(beside, format="PNG")
     beside.replace(path)
 
 

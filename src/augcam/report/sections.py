@@ -28,14 +28,14 @@ def ranking(findings: Findings) -> Section:
     """The table of groups, best first, with a picture of the differences."""
     base = findings.study.baseline
     digits = 2 if findings.test_images >= 5000 else 1
-    columns = ["augmentation", "seeds", "test accuracy, %", "validation, %"]
-    columns += ["difference, points", "95% interval", "p", "verdict"] if base else []
-    columns += ["ECE", "s per epoch"]
+    columns = ["augmentation", "seeds", "test accuracy, %"]
+    columns += ["difference, points", "95% interval", "verdict", "p"] if base else []
+    columns += ["validation, %", "ECE", "s per epoch"]
     rows = []
     for s in findings.standings:
         row = [s.label, str(len(s.runs)), words.estimate(s.test, digits, 100)]
-        row += [words.estimate(s.val, digits, 100) if s.val else "-"]
         row += _difference_cells(s.difference, digits) if base else []
+        row += [words.estimate(s.val, digits, 100) if s.val else "-"]
         row += [words.estimate(s.ece, 3) if s.ece else "-"]
         row += ["-" if s.epoch_seconds is None else f"{s.epoch_seconds:.1f}"]
         rows.append(row)
@@ -46,8 +46,8 @@ def ranking(findings: Findings) -> Section:
     if base:
         caption += (
             f"The difference from {base} and its own 95% interval are on the same test images, and "
-            "count both the seeds and the sampling of images. A tie: the interval holds 0, which does not say "
-            "that the two are equal. Each verdict is that of one comparison at 5%. "
+            "count both the seeds and the sampling of images. A tie: the interval holds 0, which "
+            "does not say that the two are equal. Each verdict is that of one comparison at 5%. "
         )
     caption += "ECE: expected calibration error, 0 is best. Time per epoch: validation included."
     blocks: list[Block] = [Table(columns, rows, caption), _ranking_picture(findings)]
@@ -70,12 +70,12 @@ def ranking(findings: Findings) -> Section:
 
 def _difference_cells(difference: Difference | None, digits: int) -> list[str]:
     if difference is None:
-        return ["", "", "", "baseline"]
+        return ["", "", "baseline", ""]
     mean = words.points(difference.mean, digits)
     if difference.low is None or difference.high is None or difference.p is None:
-        return [mean, "-", "-", "one seed"]
+        return [mean, "-", "one seed", "-"]
     interval = words.interval(100 * difference.low, 100 * difference.high, digits)
-    return [mean, interval, words.p_value(difference.p), difference.verdict or ""]
+    return [mean, interval, difference.verdict or "", words.p_value(difference.p)]
 
 
 def _ranking_picture(findings: Findings) -> Picture:
@@ -211,8 +211,8 @@ def confusions(findings: Findings) -> Section:
     caption = (
         f"The {top} largest changes of each against {study.baseline}: true class → predicted class, "
         "how often in 1,000 images of the true class, mean over seeds. The 95% interval is of the pair "
-        "by itself. The largest of many changes are large by chance too: the last column reckons with it "
-        "(Benjamini and Hochberg over all pairs)."
+        "by itself. The largest of many changes are large by chance too: the last column reckons with "
+        "it (Benjamini and Hochberg over all pairs)."
     )
     base = str(study.baseline)
     columns = ["augmentation", "confusion", base, "now", "change", "95% interval", ""]
@@ -266,15 +266,15 @@ def _looks(findings: Findings, runs: Mapping[str, list[Run]]) -> Block:
     few = f" The first {len(shown)} of {len(runs)} augmentations." if len(shown) < len(runs) else ""
     caption = (
         f"The {len(chosen)} test images on which the augmentations disagree most (Jensen-Shannon "
-        f"divergence of their mean predictions); of each augmentation the network of the lowest "
-        f"seed.{few} The colours are the Grad-CAM of the **true** class, the same question to every network. Below: "
-        "what the network said, green if right, and how surely. Raw maps of different networks have "
-        "different units, so each is divided by its own network's median peak, one number for all its "
-        "maps. Place and shape compare along a row; blue or red is weak or strong evidence as that "
+        "divergence of their mean predictions); of each augmentation the network of the lowest seed."
+        f"{few} The colours are the Grad-CAM of the **true** class, the same question to every network. "
+        "Below: what the network said, green if right, and how surely. Raw maps of different networks "
+        "have different units, so each is divided by its own network's median peak, one number for all "
+        "its maps. Place and shape compare along a row; blue or red is weak or strong evidence as that "
         "network's maps go. Grey: no cell speaks for the true class."
     )
     figure = figures.looks_figure(rows, ["image", *shown], scale)
-    return _picture(findings, "looks", figure, caption)
+    return _picture(findings, "looks", figure, caption, few_colours=False)
 
 
 def _maps(runs: Iterable[Run]) -> list[Maps]:
@@ -495,9 +495,11 @@ def _log(folder: RunFolder) -> str:
     return "-"
 
 
-def _picture(findings: Findings, name: str, figure: Figure, caption: str) -> Picture:
+def _picture(
+    findings: Findings, name: str, figure: Figure, caption: str, few_colours: bool = True
+) -> Picture:
     path = findings.figures / f"{name}.png"
-    figures.save_figure(figure, path)
+    figures.save_figure(figure, path, few_colours)
     return Picture(path, caption, figures.DENSITY)
 
 

@@ -1,0 +1,86 @@
+"""`python -m augcam.evaluate`: once per run, told when there is nothing to do, and bad input."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from augcam.folder import RunFolder
+from tests.cli.test_train import TINY
+from tests.conftest import compose, train_py
+
+
+def evaluate(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "augcam.evaluate", *arguments],
+        capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("evaluated") / "run"
+    done = train_py(*TINY, "trainer.max_epochs=1", "aug=none", f"hydra.run.dir={folder}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+def test_a_finished_run_is_evaluated_once(run):
+    done = evaluate(f"run={run}", "n=30", "samples=10")
+    assert done.returncode == 0, done.stderr
+    files = [run / "evaluation.json", run / "evaluation.npz"]
+    record = json.loads(files[0].read_text())
+    for name, accuracies in record["corruptions"].items():
+        (line,) = (line for line in done.stdout.splitlines() if line.startswith(name))
+        assert line.split()[1:] == [f"{accuracy:.1%}" for accuracy in accuracies]
+    assert f"30 of 60 test images: accuracy {record['accuracy']:.1%}" in done.stdout
+    # The network is the run's own: it says of each image what it said at the end of the training.
+    with np.load(files[1]) as maps, np.load(run / "test_predictions.npz") as predictions:
+        said = predictions["predicted"][maps["index"]]
+        assert (maps["probabilities"].argmax(axis=1) == said).mean() > 0.9
+        assert (maps["label"] == predictions["label"][maps["index"]]).all()
+
+    before = [path.stat().st_mtime_ns for path in files]
+    again = evaluate(f"run={run}", "n=30", "samples=10")
+    assert again.returncode == 0
+    assert again.stdout.strip() == f"already evaluated: {files[0]}"
+    assert [path.stat().st_mtime_ns for path in files] == before
+
+    other = evaluate(f"run={run}", "n=20", "samples=10")
+    assert other.returncode == 0
+    assert json.loads(files[0].read_text())["images"] == 20
+
+
+def test_nothing_heavy_is_imported_to_say_that_it_is_done():
+    code = "import sys, augcam.evaluate; print({'torch', 'albumentations'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], ["run", "required"]),
+        (["run=nowhere"], ["nowhere", "not a run folder"]),
+        (["run={run}", "n=9"], ["n=9", "10"]),
+        (["run={run}", "samples=some"], ["samples=some", "integer"]),
+        (["run={run}", "checkpoint=first"], ["checkpoint=first", "best"]),
+        (["run={run}", "sample=20"], ["sample", "samples"]),
+        (["run={bare}"], ["last.ckpt", "has an epoch ended"]),
+        (["run={no_data}"], ["/nowhere"]),
+    ],
+)
+def test_a_wrong_request_is_refused_in_words(run, tmp_path, arguments, words):
+    bare, no_data = tmp_path / "bare", tmp_path / "no_data"
+    RunFolder(bare).save_config(compose(["name=x", *TINY]))
+    RunFolder(no_data).save_config(compose(["name=x", "data=folder", "data.root=/nowhere"]))
+    paths = {"run": run, "bare": bare, "no_data": no_data}
+    done = evaluate(*(argument.format(**paths) for argument in arguments))
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.strip().splitlines()) <= 3
+    for word in words:
+        assert word in done.stderr

@@ -1,0 +1,213 @@
+"""A finished run's evaluation: what is measured, checked by other means, and what is kept."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from captum.attr import LayerGradCam
+from rich.console import Console
+from rich.progress import Progress
+
+from augcam import runs
+from augcam.data.corruptions import CORRUPTIONS, corrupt
+from augcam.errors import UserError
+from augcam.evaluate import evaluate, kept, subset
+from augcam.explain import faithfulness
+from augcam.folder import RunFolder
+from tests.conftest import compose
+
+SETTINGS: dict[str, Any] = {"n": 40, "samples": 20, "seed": 3, "checkpoint": "last"}
+TINY = [
+    "name=x", "data=shapes", "data.train_size=40", "data.test_size=70", "data.holdout=0",
+    "model=resnet10", "model.width=8",
+]  # fmt: skip
+
+
+def quiet() -> Progress:
+    return Progress(console=Console(quiet=True), disable=True)
+
+
+def write_run(folder: Path, *overrides: str, seed: int = 0) -> RunFolder:
+    """A run folder with a network of random weights: nothing here depends on how good it is."""
+    run = RunFolder(folder)
+    run.save_config(compose([*TINY, *overrides]))
+    run.checkpoints.mkdir()
+    torch.manual_seed(seed)
+    network = runs.build_network(run.config(), 10)
+    weights = {f"network.{name}": value for name, value in network.state_dict().items()}
+    torch.save({"state_dict": weights}, run.last)
+    return run
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> RunFolder:
+    return write_run(tmp_path_factory.mktemp("evaluated") / "run")
+
+
+@pytest.fixture(scope="module")
+def record(run) -> dict[str, Any]:
+    return evaluate(run, **SETTINGS, progress=quiet())
+
+
+@pytest.fixture(scope="module")
+def arrays(run, record) -> dict[str, np.ndarray]:
+    with np.load(run.path / "evaluation.npz") as file:
+        return dict(file)
+
+
+@pytest.fixture(scope="module")
+def opened(run) -> runs.FinishedRun:
+    return runs.open_run(run, "last", quiet())
+
+
+def test_the_files_hold_what_was_agreed(run, record, arrays):
+    assert json.loads((run.path / "evaluation.json").read_text()) == record
+    assert {key: record[key] for key in (
+        "checkpoint", "seed", "images", "test_images", "layer", "method",
+    )} == {
+        "checkpoint": "last", "seed": 3, "images": 40, "test_images": 70, "layer": "layer4",
+        "method": "gradcam",
+    }  # fmt: skip
+    assert {name: (array.dtype.name, array.shape) for name, array in arrays.items()} == {
+        "index": ("int32", (40,)),
+        "label": ("uint16", (40,)),
+        "probabilities": ("float16", (40, 10)),
+        "map_true": ("float32", (40, 4, 4)),
+        "map_predicted": ("float32", (40, 4, 4)),
+    }
+    assert list(record["corruptions"]) == list(CORRUPTIONS)
+    assert not [path.name for path in run.path.iterdir() if path.name.startswith(".evaluation")]
+
+
+def test_accuracies_are_those_of_the_network_on_the_same_images(opened, record, arrays):
+    index, label = arrays["index"], arrays["label"].astype(int)
+    assert (label == opened.labels[index]).all()
+    probabilities = opened.predict(opened.normalise(opened.images[index])).numpy()
+    assert np.abs(probabilities - arrays["probabilities"]).max() < 1e-3
+    assert record["accuracy"] == (probabilities.argmax(1) == label).mean()
+    for name in ("gaussian_noise", "rotation"):
+        for severity in (1, 5):
+            right = 0
+            for i in index:  # one at a time
+                seen = corrupt(opened.images[i : i + 1], np.array([i]), name, severity, 3)
+                right += int(opened.predict(opened.normalise(seen)).argmax()) == opened.labels[i]
+            assert record["corruptions"][name][severity - 1] == right / 40
+
+
+def test_calibration_error_by_its_definition(opened, record, arrays):
+    probabilities = opened.predict(opened.normalise(opened.images[arrays["index"]])).numpy()
+    sure, right = probabilities.max(1), probabilities.argmax(1) == arrays["label"]
+    bins = np.ceil(sure * 15)
+    gaps = [abs(sure[bins == b].sum() - right[bins == b].sum()) for b in np.unique(bins)]
+    assert record["ece"] == pytest.approx(sum(gaps) / 40, abs=1e-5)
+
+
+def test_maps_are_grad_cam_of_the_true_and_of_the_predicted_class(opened, arrays):
+    inputs = opened.normalise(opened.images[arrays["index"]])
+    predicted = opened.predict(inputs).argmax(dim=1)
+    oracle = LayerGradCam(opened.network, opened.network.layer4)
+    for name, target in (("true", torch.from_numpy(arrays["label"].astype(int))),
+                         ("predicted", predicted)):  # fmt: skip
+        expected = oracle.attribute(inputs, target=target).detach()[:, 0].numpy()
+        found = arrays[f"map_{name}"]
+        assert np.abs(found - expected).max() < 1e-4 * np.abs(expected).max()
+
+
+def test_measures_of_the_maps(opened, record, arrays):
+    maps = record["maps"]
+    assert [maps[name]["n"] for name in ("insertion", "deletion", "concentration")] == [20, 20, 40]
+    assert all(found["low"] <= found["mean"] <= found["high"] for found in maps.values())
+    gini = faithfulness.concentration(arrays["map_true"])
+    assert maps["concentration"]["mean"] == pytest.approx(gini.mean())
+    assert record["degenerate"] == (arrays["map_true"].max(axis=(1, 2)) <= 0).sum()
+    # On a stratified part of the images, from the maps that were kept; in other batches.
+    chosen = subset(arrays["label"], 20, 3)
+    index = arrays["index"][chosen]
+    raw = torch.from_numpy(arrays["map_true"][chosen]).relu()
+    large = torch.nn.functional.interpolate(raw[:, None], (32, 32), mode="bilinear")[:, 0]
+    found = faithfulness.insertion_deletion(
+        opened.predict, opened.normalise(opened.images[index]), large,
+        torch.from_numpy(opened.labels[index]), seed=3, batch=7,
+    )  # fmt: skip
+    assert maps["insertion"]["mean"] == pytest.approx(found.insertion.mean(), abs=1e-3)
+    assert maps["deletion"]["mean"] == pytest.approx(found.deletion.mean(), abs=1e-3)
+
+
+def test_runs_on_one_data_set_share_the_images(tmp_path, run, record, arrays):
+    other = write_run(tmp_path / "other", "aug=rotate", seed=1)
+    evaluate(other, **SETTINGS, progress=quiet())
+    with np.load(other.path / "evaluation.npz") as file:
+        assert (file["index"] == arrays["index"]).all()
+        assert (file["probabilities"] != arrays["probabilities"]).any()
+
+
+def test_the_subset_is_stratified_nested_and_of_the_seed():
+    labels = np.random.default_rng(0).permutation(np.repeat([0, 1, 2], [600, 300, 100]))
+    chosen = subset(labels, 100, seed=0)
+    assert np.bincount(labels[chosen]).tolist() == [60, 30, 10]
+    assert (np.diff(chosen) > 0).all()
+    assert (chosen == subset(labels, 100, seed=0)).all()
+    assert (chosen != subset(labels, 100, seed=1)).any()
+    assert set(subset(labels, 30, seed=0)) < set(chosen)
+    assert (subset(labels, 2000, seed=0) == np.arange(1000)).all()
+    for n in (1, 7, 55, 999):
+        counts = np.bincount(labels[subset(labels, n, seed=2)], minlength=3)
+        assert counts.sum() == n
+        assert (abs(counts - n * np.array([0.6, 0.3, 0.1])) <= 1).all()
+
+
+def test_kept_only_for_the_same_request_weights_and_layer(tmp_path):
+    folder = write_run(tmp_path / "run")
+    assert kept(folder, **SETTINGS) is None
+    made = evaluate(folder, **SETTINGS, progress=quiet())
+    assert kept(folder, **SETTINGS) == made
+    shutil.copy(folder.last, folder.best)
+    for change in ({"n": 41}, {"samples": 21}, {"seed": 4}, {"checkpoint": "best"}):
+        assert kept(folder, **(SETTINGS | change)) is None
+
+    config = folder.config_file.read_text()
+    folder.config_file.write_text(config.replace("layer: layer4", "layer: layer3"))
+    assert kept(folder, **SETTINGS) is None
+    folder.config_file.write_text(config)
+
+    weights = folder.last.read_bytes()
+    write_run(tmp_path / "other", seed=1).last.replace(folder.last)
+    assert kept(folder, **SETTINGS) is None
+    folder.last.write_bytes(weights)  # the same weights, at another time
+    assert kept(folder, **SETTINGS) == made
+
+    npz = folder.path / "evaluation.npz"
+    npz.rename(npz.with_suffix(".away"))
+    assert kept(folder, **SETTINGS) is None
+    npz.with_suffix(".away").rename(npz)
+    (folder.path / "evaluation.json").write_text('{"checkpoint": "last", ')
+    assert kept(folder, **SETTINGS) is None
+
+
+def test_no_json_without_its_arrays(tmp_path):
+    folder = write_run(tmp_path / "run")
+    (folder.path / "evaluation.json").write_text('{"images": 1}')
+    (folder.path / "evaluation.npz").mkdir()  # in the way
+    with pytest.raises(OSError, match=r"evaluation\.npz"):
+        evaluate(folder, **SETTINGS, progress=quiet())
+    assert not (folder.path / "evaluation.json").exists()
+    assert not list(folder.path.glob(".evaluation*"))
+
+
+def test_a_diverged_network_is_told(tmp_path):
+    folder = write_run(tmp_path / "run")
+    saved = torch.load(folder.last, weights_only=True)
+    saved["state_dict"]["network.fc.bias"][:] = torch.nan
+    torch.save(saved, folder.last)
+    with pytest.raises(UserError, match=r"NaN of 40 of 40 images.*diverged"):
+        evaluate(folder, **SETTINGS, progress=quiet())
+
+
+def test_all_images_where_there_are_fewer(tmp_path):
+    folder = write_run(tmp_path / "run", "data.test_size=30")
+    made = evaluate(folder, n=1000, samples=200, seed=0, checkpoint="last", progress=quiet())
+    assert made["images"] == made["test_images"] == made["maps"]["insertion"]["n"] == 30
