@@ -30,7 +30,8 @@ nav { color: var(--soft); font-size: .9rem; } nav a { color: #1f5f99; }
 code, pre { font: .86em/1.5 ui-monospace, "DejaVu Sans Mono", Menlo, monospace; }
 code { background: #e9eef3; padding: .08em .3em; border-radius: .25em; overflow-wrap: anywhere; }
 code span { white-space: nowrap; }
-pre { background: var(--tint); padding: .7rem 1rem; border-radius: .4rem; overflow-x: auto; }
+pre { background: var(--tint); padding: .7rem 1rem; border-radius: .4rem; white-space: pre-wrap;
+      overflow-wrap: anywhere; }
 figure { margin: 1rem 1.5rem 1rem 0; display: inline-block; vertical-align: top; max-width: 100%; }
 img { display: block; max-width: 100%; height: auto; }
 figcaption { color: var(--soft); font-size: .9rem; line-height: 1.45; max-width: 46rem;
@@ -41,11 +42,11 @@ figcaption { color: var(--soft); font-size: .9rem; line-height: 1.45; max-width:
 summary { cursor: pointer; }
 table { border-collapse: collapse; font-size: .9rem; line-height: 1.35; }
 td, th { padding: .35rem .7rem; text-align: left; border-bottom: 1px solid var(--line);
-         vertical-align: top; min-width: 4rem; }
+         vertical-align: top; min-width: 3.5rem; }
 th { font-weight: 600; color: var(--soft); vertical-align: bottom; }
-td.long { overflow-wrap: anywhere; min-width: 13rem; }
+td { white-space: nowrap; }
+td.long { white-space: normal; overflow-wrap: anywhere; min-width: 13rem; }
 td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
-td.number { white-space: nowrap; }
 td:first-child, th:first-child { padding-left: 0; }
 @media (max-width: 40rem) {
   body { padding: .75rem .75rem 3rem; } h1 { font-size: 1.4rem; } h2 { margin-top: 2.2rem; }
@@ -53,7 +54,7 @@ td:first-child, th:first-child { padding-left: 0; }
   /* Small print stays legible: what is wide is moved under the finger, with its names in sight. */
   img.wide { max-width: none; width: max(100%, .8 * var(--width)); }
   td:first-child, th:first-child { position: sticky; left: 0; background: var(--paper);
-                                   max-width: 9rem; }
+                                   max-width: 9rem; white-space: normal; overflow-wrap: anywhere; }
   td.long { min-width: 9rem; }
 }
 """

@@ -77,6 +77,8 @@ def test_a_wrong_request_is_refused_in_words(run, tmp_path, arguments, words):
     bare, no_data = tmp_path / "bare", tmp_path / "no_data"
     RunFolder(bare).save_config(compose(["name=x", *TINY]))
     RunFolder(no_data).save_config(compose(["name=x", "data=folder", "data.root=/nowhere"]))
+    (no_data / "checkpoints").mkdir()
+    (no_data / "checkpoints" / "last.ckpt").write_bytes(b"not looked at")
     paths = {"run": run, "bare": bare, "no_data": no_data}
     done = evaluate(*(argument.format(**paths) for argument in arguments))
     assert done.returncode == 2, done.stdout + done.stderr

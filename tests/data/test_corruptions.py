@@ -108,7 +108,7 @@ def test_brightness_adds_and_contrast_keeps_the_mean():
 def test_noise_has_its_stated_size():
     for severity, std in zip(SEVERITIES, CORRUPTIONS["gaussian_noise"].strengths, strict=True):
         noise = one(grey(128, 128), "gaussian_noise", severity) - 128
-        assert abs(noise.std() - 255 * std) < 0.6  # Albumentations cuts it off to whole levels
+        assert abs(noise.std() - 255 * std) < 1  # cut off to whole levels, and at black and white
     for severity, share in zip(SEVERITIES, CORRUPTIONS["impulse_noise"].strengths, strict=True):
         made = one(grey(128), "impulse_noise", severity)
         hit = (made != 128).all(axis=2)

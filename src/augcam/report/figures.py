@@ -90,8 +90,9 @@ def dots_figure(dots: Sequence[Dot], what: str, reference: float | None = None) 
     for y, dot in enumerate(dots):
         if dot.interval:
             axes.plot(dot.interval, [y, y], color=dot.color, linewidth=2.2, alpha=0.55)
-        axes.plot(dot.values, [y] * len(dot.values), "o", ms=5, mfc="white", mec=dot.color)
         axes.plot(dot.mean, y, "o", ms=8, color=dot.color)
+        # White rings, on the full dot too.
+        axes.plot(dot.values, [y] * len(dot.values), "o", ms=5, mfc="white", mec=dot.color, mew=1.2)
     axes.set_yticks(range(len(dots)), [dot.label for dot in dots])
     axes.set(xlabel=what, ylim=(len(dots) - 0.4, -0.6))
     axes.tick_params(axis="y", length=0)

@@ -15,7 +15,8 @@ from augcam.report.study import Run, Study
 class Standing:
     """A group in the ranking, with its means over runs, accuracies in 0..1.
 
-    What its runs did not measure is None; so is the baseline's own difference.
+    What its runs did not measure is None; so is the baseline's own difference. `epoch_seconds` is wall
+    time per epoch, one for each run that knows it.
     """
 
     label: str
@@ -23,7 +24,7 @@ class Standing:
     test: Estimate
     val: Estimate | None
     ece: Estimate | None
-    epoch_seconds: float | None
+    epoch_seconds: tuple[float, ...]
     difference: Difference | None
 
 
@@ -70,7 +71,7 @@ def find(study: Study, folder: Path) -> Findings:
     base = study.groups[study.baseline] if study.baseline else None
     standings = []
     for label, runs in study.groups.items():
-        seconds = [s for s in map(_epoch_seconds, runs) if s is not None]
+        seconds = tuple(s for s in map(_epoch_seconds, runs) if s is not None)
         standings.append(
             Standing(
                 label,
@@ -78,7 +79,7 @@ def find(study: Study, folder: Path) -> Findings:
                 statistics.mean_interval([run.metrics["test"]["accuracy"] for run in runs]),
                 _mean(runs, "val", "accuracy"),
                 _mean(runs, "test", "ece"),
-                float(np.mean(seconds)) if seconds else None,
+                seconds,
                 statistics.paired_difference(runs, base)
                 if base and label != study.baseline
                 else None,

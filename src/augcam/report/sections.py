@@ -28,16 +28,16 @@ def ranking(findings: Findings) -> Section:
     """The table of groups, best first, with a picture of the differences."""
     base = findings.study.baseline
     digits = 2 if findings.test_images >= 5000 else 1
-    columns = ["augmentation", "seeds", "test accuracy, %"]
+    columns = ["augmentation", "test accuracy, %"]
     columns += ["difference, points", "95% interval", "verdict", "p"] if base else []
-    columns += ["validation, %", "ECE", "s per epoch"]
+    columns += ["seeds", "validation, %", "ECE", "s per epoch"]
     rows = []
     for s in findings.standings:
-        row = [s.label, str(len(s.runs)), words.estimate(s.test, digits, 100)]
+        row = [s.label, words.estimate(s.test, digits, 100)]
         row += _difference_cells(s.difference, digits) if base else []
-        row += [words.estimate(s.val, digits, 100) if s.val else "-"]
+        row += [str(len(s.runs)), words.estimate(s.val, digits, 100) if s.val else "-"]
         row += [words.estimate(s.ece, 3) if s.ece else "-"]
-        row += ["-" if s.epoch_seconds is None else f"{s.epoch_seconds:.1f}"]
+        row += [f"{np.mean(s.epoch_seconds):.1f}" if s.epoch_seconds else "-"]
         rows.append(row)
     if any(len(s.runs) > 1 for s in findings.standings):
         caption = "± is half of the 95% interval of the mean over seeds (Student's t). "
@@ -49,7 +49,10 @@ def ranking(findings: Findings) -> Section:
             "count both the seeds and the sampling of images. A tie: the interval holds 0, which "
             "does not say that the two are equal. Each verdict is that of one comparison at 5%. "
         )
-    caption += "ECE: expected calibration error, 0 is best. Time per epoch: validation included."
+    caption += (
+        "ECE: expected calibration error, 0 is best. An epoch's time is wall time, validation "
+        "and pictures included, whatever else the machine did."
+    )
     blocks: list[Block] = [Table(columns, rows, caption), _ranking_picture(findings)]
     tests = [
         [s.label, str(test.seed), f"{test.b:,}", f"{test.c:,}", words.p_value(test.p)]
@@ -435,7 +438,7 @@ def how_it_was_made(findings: Findings) -> Section:
         columns = ["augmentation", "transforms", "settings of its own"]
         blocks.append(Table(columns, settings, caption, folded=len(settings) > FOLDED))
     if facts := _environment(used):
-        blocks.append(Table(["", ""], facts, "Versions and machine."))
+        blocks.append(f"**Versions and machine**: {'; '.join(facts)}.")
     rows = [
         [
             str(run.folder), run.state, run.label, str(run.seed),
@@ -467,7 +470,7 @@ def _settings(values: Mapping[str, Any]) -> str:
     )
 
 
-def _environment(runs: Iterable[Run]) -> list[list[str]]:
+def _environment(runs: Iterable[Run]) -> list[str]:
     """Every fact of the runs' environments; where they differ, each value with its number of runs."""
     facts: dict[str, Counter[str]] = {}
     for run in runs:
@@ -479,7 +482,7 @@ def _environment(runs: Iterable[Run]) -> list[list[str]]:
             return next(iter(values))
         return ", ".join(f"{v} ({words.plural(n, 'run')})" for v, n in values.most_common())
 
-    return [[key.replace("_", " "), said(values)] for key, values in facts.items()]
+    return [f"{key.replace('_', ' ')} {said(values)}" for key, values in facts.items()]
 
 
 def _accuracy(run: Run, split: str) -> str:

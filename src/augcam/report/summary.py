@@ -1,6 +1,7 @@
 """The sentences on top of the page: what a person can decide from."""
 
 from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -147,17 +148,19 @@ def _class_point(findings: Findings) -> list[str]:
 
 
 def _cost(findings: Findings) -> list[str]:
-    first = findings.standings[0]
-    if first.epoch_seconds is None:
+    first, base = findings.standings[0], findings.study.baseline
+    if not first.epoch_seconds:
         return []
-    text = f"**Cost**: an epoch of {first.label} took {words.duration(first.epoch_seconds)}"
-    base = findings.study.baseline
-    if base and base != first.label:
-        other = findings.standing(base).epoch_seconds
-        if other:
-            ratio = first.epoch_seconds / other
-            text += f", one of {base} {words.duration(other)} ({ratio:.2f} times as long)"
-    return [f"{text}, validation and pictures included."]
+    text = f"**Cost**: an epoch of {first.label} took {_from_to(first.epoch_seconds)}"
+    if base and base != first.label and findings.standing(base).epoch_seconds:
+        text += f", one of {base} {_from_to(findings.standing(base).epoch_seconds)}"
+    return [f"{text}: wall time, whatever else the machine did."]
+
+
+def _from_to(seconds: Sequence[float]) -> str:
+    """The least and the greatest: wall times vary for reasons that are not the augmentation's."""
+    ends = [words.duration(min(seconds)), words.duration(max(seconds))]
+    return " to ".join(dict.fromkeys(ends))
 
 
 def _robust(findings: Findings) -> list[str]:

@@ -1,0 +1,324 @@
+"""`python -m augcam.report`: one page from many runs, whatever state they are in."""
+
+import csv
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from omegaconf import OmegaConf
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams import plugin_data_pb2
+
+from augcam.data.shapes import CLASSES
+from augcam.errors import UserError
+from augcam.folder import RunFolder
+from augcam.report.__main__ import main, write_report
+from tests.report.make import make_run, make_started, make_sweep
+
+HEADINGS = [
+    "Ranking",
+    "Class by class",
+    "Learning curves",
+    "Confused classes",
+    "Where each network looks",
+    "Robustness",
+    "How it was made",
+]
+
+
+def text_of(page: Path) -> str:
+    """What a reader sees of the page, without markup."""
+    words = re.sub(r"<style>.*?</style>|<[^>]+>", " ", page.read_text(), flags=re.DOTALL)
+    return " ".join(words.replace("&#x27;", "'").replace("&quot;", '"').split())
+
+
+def section(page: Path, heading: str) -> str:
+    """A section's text in report.md, up to the next heading."""
+    text = (page.parent / "report.md").read_text()
+    return text.split(f"## {heading}\n")[1].split("\n## ")[0]
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("reported") / "sweep"
+    make_sweep(folder, ("none", "cutout", "blur"), (1, 2, 3), test_size=2000, evaluated=60)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def page(sweep) -> Path:
+    """Through the real command line."""
+    done = subprocess.run(
+        [sys.executable, "-m", "augcam.report", str(sweep)],
+        capture_output=True, text=True, timeout=600, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [str(sweep / "report.html")]
+    return sweep / "report.html"
+
+
+def test_one_file_holds_the_page_and_needs_neither_network_nor_script(page):
+    text = page.read_text()
+    assert re.findall(r"<h2>([^<]+)</h2>", text) == HEADINGS
+    assert "<script" not in text
+    assert "http" not in text
+    assert not re.search(r"src='(?!data:image/png;base64,)", text)
+    assert len(text) < 5_000_000
+    figures = {path.name for path in (page.parent / "figures").glob("*.png")}
+    assert text.count("<img ") == len(figures) == 7
+    linked = re.findall(r"!\[\]\(figures/([^)]+)\)", (page.parent / "report.md").read_text())
+    assert set(linked) == figures
+    assert not list(page.parent.glob(".report*"))
+
+
+def test_the_ranking_has_the_runs_own_numbers(page, sweep):
+    means = {}
+    for aug in ("none", "cutout", "blur"):
+        runs = [json.loads(f.read_text()) for f in sweep.glob(f"aug={aug},*/metrics.json")]
+        means[aug] = 100 * np.mean([run["test"]["accuracy"] for run in runs])
+    rows = [line.split("|")[1:-1] for line in section(page, "Ranking").splitlines()[2:]]
+    shown = {row[0].strip(): row[1:] for row in rows if len(row) > 8}
+    order = [label for label in shown if label in means]
+    assert order == sorted(means, key=lambda aug: -means[aug])
+    for aug, mean in means.items():
+        accuracy, difference, *_ = (cell.strip() for cell in shown[aug])
+        assert accuracy.startswith(f"{mean:.1f} ± ")
+        if aug != "none":
+            expected = f"{mean - means['none']:+.1f}".replace("-", "−")
+            assert difference == expected
+
+
+def test_the_summary_says_what_to_keep_and_what_to_leave(page):
+    said = text_of(page).split("Ranking")[0]
+    # Made so: cutout is better and hurts arrow, blur is worse (tests/report/make.py).
+    assert re.search(r"cutout wins : \+\d\.\d points over none \(95% interval .* 3 seeds\)", said)
+    assert re.search(r"Worse than none: blur −\d", said)
+    assert re.search(r"By class : cutout .*hurts arrow −", said)
+    assert "Robustness : cutout makes the fewest errors" in said
+
+
+def test_sections_that_need_the_network_say_how_many_images_they_stand_on(page):
+    assert "60 of 2,000 test images" in section(page, "Where each network looks")
+    assert "60 of 2,000 test images" in section(page, "Robustness")
+    assert "noise floor" in section(page, "Where each network looks")
+    assert "(3 pairs" in section(page, "Where each network looks")
+
+
+def test_the_command_that_made_the_sweep_is_one_line(page):
+    made = section(page, "How it was made")
+    assert "python train.py -m aug=none,blur,cutout seed=1,2,3 data=shapes" in made
+
+
+def test_the_table_has_a_line_for_every_run(page, sweep):
+    with (sweep / "runs.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 9
+    for row in rows:
+        metrics = json.loads((Path(row["folder"]) / "metrics.json").read_text())
+        assert (row["label"], int(row["seed"])) == (metrics["aug"], metrics["seed"])
+        assert row["state"] == "finished"
+        assert float(row["test_accuracy"]) == metrics["test"]["accuracy"]
+        per_class = metrics["test"]["accuracy_per_class"]
+        assert [float(row[f"test_accuracy_{name}"]) for name in CLASSES] == list(per_class.values())
+
+
+def test_tensorboard_has_all_runs_as_one_table(page, sweep):
+    keys, found = set(), {}
+    for folder in (sweep / "tensorboard").iterdir():
+        read = EventAccumulator(str(folder)).Reload()
+        content = read.PluginTagToContent("hparams")
+        start = plugin_data_pb2.HParamsPluginData.FromString(
+            content["_hparams_/session_start_info"]
+        ).session_start_info.hparams
+        keys.add(tuple(sorted(start)))
+        group = start["group"].string_value, start["seed"].number_value
+        found[group] = read.Scalars("test/accuracy")[0].value
+    assert len(keys) == 1  # a column that one run lacks, TensorBoard drops for all
+    assert set(found) == {(a, s) for a in ("none", "cutout", "blur") for s in (1, 2, 3)}
+    run = json.loads((sweep / "aug=cutout,seed=2" / "metrics.json").read_text())
+    assert found["cutout", 2] == pytest.approx(run["test"]["accuracy"])
+
+
+def test_a_second_report_forgets_runs_that_are_gone(tmp_path):
+    make_sweep(tmp_path, ("none", "flip"), (1, 2), test_size=100, evaluated=0)
+    write_report([tmp_path])
+    shutil.rmtree(tmp_path / "aug=flip,seed=2")
+    write_report([tmp_path])
+    assert len(list(tmp_path.glob("tensorboard/*/events*"))) == 3
+    assert (tmp_path / "runs.csv").read_text().count("\n") == 4
+
+
+def test_one_seed_has_no_interval_and_says_so(tmp_path):
+    make_sweep(tmp_path, ("none", "cutout"), (1,), test_size=200, evaluated=30)
+    page = write_report([tmp_path])
+    ranking = section(page, "Ranking")
+    assert "One seed each" in ranking
+    assert " ± " not in ranking.replace("± is half", "")
+    assert "one seed" in ranking
+    assert "wins" not in text_of(page)
+    assert "One seed each" in section(page, "Class by class")
+    assert "no noise floor" in section(page, "Where each network looks")
+    assert "seed=2,3,4" in text_of(page)  # what would tell
+
+
+def test_without_a_baseline_nothing_is_compared_until_one_is_named(tmp_path):
+    make_sweep(tmp_path, ("flip", "cutout"), (1, 2), test_size=200, evaluated=20)
+    page = write_report([tmp_path])
+    for heading in ("Class by class", "Confused classes"):
+        assert "`baseline=LABEL`" in section(page, heading)
+    assert "difference" not in section(page, "Ranking").split("±")[0]
+    page = write_report([tmp_path], baseline="flip")
+    assert "The difference from flip" in section(page, "Ranking")
+    assert "`baseline=LABEL`" not in section(page, "Class by class")
+
+
+def test_runs_that_were_not_evaluated_leave_sections_with_the_command_that_fills_them(tmp_path):
+    runs = make_sweep(tmp_path, ("none", "flip"), (1, 2), test_size=100, evaluated=0)
+    page = write_report([tmp_path])
+    for heading in ("Where each network looks", "Robustness"):
+        said = section(page, heading)
+        assert "python -m augcam.evaluate run=" in said
+        assert any(str(run) in said for run in runs)
+    make_run(tmp_path / "aug=none,seed=1", "none", 1, test_size=100, evaluated=20)
+    page = write_report([tmp_path])
+    for heading in ("Where each network looks", "Robustness"):
+        assert "3 of 4 runs are not in here" in section(page, heading)
+
+
+def test_unfinished_runs_are_counted_named_and_kept_out(tmp_path):
+    make_sweep(tmp_path, ("none", "flip"), (1, 2), test_size=100, evaluated=0)
+    failed = make_started(tmp_path / "aug=flip,seed=3", "flip", 3, test_size=100)
+    failed.failure_file.write_text("augcam: the disk <is> full\n")
+    running = make_started(tmp_path / "aug=flip,seed=4", "flip", 4, test_size=100)
+    make_started(tmp_path / "aug=flip,seed=5", "flip", 5, test_size=100)
+    with running.locked():
+        page = write_report([tmp_path])
+    text = text_of(page)
+    assert "4 finished runs (seeds 1, 2); 1 running, 1 failed, 1 died" in text
+    assert re.search(r"Still running, and not in here: \S*aug=flip,seed=4", text)
+    made = section(page, "How it was made")
+    assert "the disk \\<is> full" in made
+    assert str(RunFolder(failed.failure_file)) in made
+    assert "the disk &lt;is&gt; full" in page.read_text()
+    with (tmp_path / "runs.csv").open() as file:
+        states = [row["state"] for row in csv.DictReader(file)]
+    assert sorted(states) == ["died", "failed", *["finished"] * 4, "running"]
+
+
+def test_a_sweep_in_which_nothing_has_finished_has_a_page_too(tmp_path):
+    started = make_started(tmp_path / "aug=none,seed=1", "none", 1)
+    with started.locked():
+        page = write_report([tmp_path])
+    assert "No run has finished yet" in text_of(page)
+    assert "aug=none,seed=1" in text_of(page)
+
+
+def test_one_augmentation_alone_has_nothing_to_be_compared_with(tmp_path):
+    make_sweep(tmp_path, ("none",), (1, 2), test_size=100, evaluated=20)
+    page = write_report([tmp_path])
+    assert "nothing to compare" in text_of(page)
+    assert re.findall(r"<h2>([^<]+)</h2>", page.read_text()) == HEADINGS
+
+
+def test_test_images_that_are_gone_cost_their_pictures_alone(tmp_path):
+    for run in make_sweep(tmp_path, ("none", "flip"), (1, 2), test_size=100, evaluated=20):
+        config = OmegaConf.load(run.config_file)
+        config.data.seed = 7  # another test set than the one the run was tested on
+        run.config_file.write_text(OmegaConf.to_yaml(config))
+    said = section(write_report([tmp_path]), "Where each network looks")
+    assert "cannot be shown" in said
+    assert "insertion" in said
+
+
+def test_without_validation_the_curves_are_those_of_training(tmp_path):
+    for run in make_sweep(tmp_path, ("none", "flip"), (1, 2), test_size=100, evaluated=0):
+        metrics = run.metrics()
+        metrics["val"] = None
+        for row in metrics["history"]:
+            for key in [key for key in row if key.startswith("val/")]:
+                del row[key]
+        run.write_metrics(metrics)
+    said = section(write_report([tmp_path]), "Learning curves")
+    assert "figures/training.png" in said
+    assert "gap" not in said
+
+
+def test_several_folders_go_into_a_third(tmp_path, capsys):
+    make_run(tmp_path / "a" / "aug=none,seed=1", "none", 1, test_size=60, evaluated=0)
+    make_run(tmp_path / "b" / "aug=flip,seed=1", "flip", 1, test_size=60, evaluated=0)
+    both = [str(tmp_path / "a"), str(tmp_path / "b" / "aug=flip,seed=1")]
+    with pytest.raises(UserError, match="out=DIR"):
+        main(both)
+    main([*both, f"out={tmp_path / 'c' / 'd'}"])
+    assert capsys.readouterr().out.split() == [str(tmp_path / "c" / "d" / "report.html")]
+    assert not (tmp_path / "a" / "report.html").exists()
+    assert "2 finished runs" in text_of(tmp_path / "c" / "d" / "report.html")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], ["python -m augcam.report DIR"]),
+        (["{sweep}/nowhere"], ["nowhere", "no such folder"]),
+        (["{sweep}/figures"], ["figures", "no runs"]),
+        (["{sweep}", "baseline=cutot"], ["cutot", "cutout"]),
+        (["{sweep}", "basline=none"], ["basline", "baseline"]),
+    ],
+)
+def test_a_wrong_request_is_refused_in_words(page, sweep, arguments, words):
+    with pytest.raises(UserError) as refused:
+        main([argument.format(sweep=sweep) for argument in arguments])
+    for word in words:
+        assert word in str(refused.value)
+
+
+def test_a_refusal_has_exit_status_2_and_writes_nothing(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "augcam.report", str(tmp_path)],
+        capture_output=True, text=True, timeout=600, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.strip().splitlines()) <= 3
+    assert not list(tmp_path.iterdir())
+
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here")
+@pytest.mark.parametrize("width", [390, 1280])
+def test_a_browser_shows_every_section_and_nothing_sticks_out(page, tmp_path, width):
+    # An iframe, as a window is never narrower than 500 pixels; and the page itself has no script.
+    source = page.read_text().replace("&", "&amp;").replace('"', "&quot;")
+    (tmp_path / "frame.html").write_text(
+        "<!doctype html><meta charset='utf-8'><body>"
+        f'<iframe id="page" style="width: {width}px; height: 800px; border: 0" srcdoc="{source}">'
+        "</iframe><script>"
+        "onload = () => { const page = document.getElementById('page').contentDocument;"
+        " const seen = [...page.querySelectorAll('h2')].filter(h => h.offsetHeight > 0);"
+        " const broken = [...page.images].filter(i => !i.naturalWidth).length;"
+        " document.title = JSON.stringify({width: page.documentElement.scrollWidth, broken,"
+        "  images: page.images.length, headings: seen.map(h => h.textContent)}) };"
+        "</script>",
+        encoding="utf-8",
+    )
+    done = subprocess.run(
+        [
+            CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run",
+            "--disable-background-networking", "--disable-component-update", "--disable-sync",
+            f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1400,900",
+            "--virtual-time-budget=10000", "--dump-dom", f"file://{tmp_path / 'frame.html'}",
+        ],
+        capture_output=True, text=True, timeout=300, check=True,
+    )  # fmt: skip
+    seen = json.loads(re.search(r"<title>(.*?)</title>", done.stdout)[1])
+    assert seen["headings"] == HEADINGS
+    assert seen["images"] == 7
+    assert seen["broken"] == 0
+    assert seen["width"] <= width
