@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from rich import get_console
 from rich.progress import Progress
 
-from augcam.cli import options, reported
+from augcam.cli import options, progress_bars, reported
 from augcam.errors import UserError
 from augcam.folder import RunFolder, write_atomically
 
@@ -30,6 +30,7 @@ DIR/evaluation.json and DIR/evaluation.npz, which python -m augcam.report reads.
 is not computed again.
 
   python -m augcam.evaluate run=DIR
+  python -m augcam.evaluate run=SWEEP           every finished run of a sweep
   python -m augcam.evaluate run=DIR n=10000     every test image of CIFAR-10
 """
 
@@ -41,7 +42,7 @@ class Options(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    run: Annotated[Path, Field(description="folder of the run")]
+    run: Annotated[Path, Field(description="folder of the run, or of a sweep")]
     n: Annotated[int, Field(ge=10, description="test images, or all if there are fewer")] = 1000
     samples: Annotated[int, Field(ge=10, description="of these, for insertion and deletion")] = 200
     checkpoint: Annotated[Checkpoint, Field(description="whose weights")] = "last"
@@ -268,17 +269,28 @@ def _keep(folder: RunFolder, record: dict[str, Any], **arrays: np.ndarray) -> No
 
 
 def main(arguments: list[str]) -> None:
-    """Evaluate the run that was asked for, unless that is done already."""
+    """Evaluate the run that was asked for, or all finished ones below; what is done is left alone."""
     asked = options(Options, arguments, USAGE)
-    folder = RunFolder(asked.run)
     settings = asked.model_dump(exclude={"run"})
+    folders = [RunFolder(asked.run)]
+    if not folders[0].config_file.is_file():  # a sweep
+        below = [RunFolder(path.parent) for path in sorted(asked.run.rglob("metrics.json"))]
+        folders = [folder for folder in below if folder.state() == "finished"] or folders
+    for number, folder in enumerate(folders, start=1):
+        if len(folders) > 1:
+            get_console().print(f"{number}/{len(folders)}  {folder}", soft_wrap=True, markup=False)
+        evaluate_once(folder, settings)
+
+
+def evaluate_once(folder: RunFolder, settings: dict[str, Any]) -> None:
+    """Evaluate one run with a progress bar, unless that is done already; say what came out."""
     json_file, _ = _files(folder)
     console = get_console()
     record = kept(folder, **settings)
     if record:
         console.print(f"already evaluated: {json_file}", soft_wrap=True, markup=False)
         return
-    with Progress(console=console, disable=not console.is_terminal) as progress:
+    with progress_bars() as progress:
         record = evaluate(folder, **settings, progress=progress)
     robust = np.mean(list(record["corruptions"].values()))
     console.print(

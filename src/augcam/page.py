@@ -54,7 +54,7 @@ td:first-child, th:first-child { padding-left: 0; }
   /* Small print stays legible: what is wide is moved under the finger, with its names in sight. */
   img.wide { max-width: none; width: max(100%, .8 * var(--width)); }
   td:first-child, th:first-child { position: sticky; left: 0; background: var(--paper);
-                                   max-width: 9rem; white-space: normal; overflow-wrap: anywhere; }
+                                   max-width: 9rem; white-space: normal; }
   td.long { min-width: 9rem; }
 }
 """

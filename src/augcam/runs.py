@@ -2,6 +2,7 @@
 
 import os
 import platform
+import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -170,16 +171,9 @@ def open_run(
             torch.from_numpy(np.ascontiguousarray(images)).to(device), source.mean, source.std
         )
 
-    kept = folder.predictions_file
-    if checkpoint == "last" and kept.is_file():
-        with np.load(kept) as saved:
-            predicted, confidence = saved["predicted"], saved["confidence"]
-        if len(predicted) != len(test.labels):
-            raise UserError(
-                f"{kept}: {len(predicted)} predictions for {len(test.labels)} test images; "
-                "was the run limited with trainer.limit_test_batches? use checkpoint=best"
-            )
-    else:
+    kept = kept_predictions(folder) if checkpoint == "last" else None
+    # A run that was limited with trainer.limit_test_batches kept fewer.
+    if kept is None or len(kept[0]) != len(test.labels):
         task = progress.add_task("predicting the test set", total=len(test.labels))
         found = []
         with torch.inference_mode():
@@ -187,7 +181,8 @@ def open_run(
                 found.append(network(normalise(test.images[start : start + 200])).softmax(1).cpu())
                 progress.update(task, advance=len(found[-1]))
         top = torch.cat(found).max(dim=1)
-        predicted, confidence = top.indices.numpy(), top.values.numpy()
+        kept = top.indices.numpy(), top.values.numpy()
+    predicted, confidence = kept
     return FinishedRun(
         folder,
         network,
@@ -199,6 +194,15 @@ def open_run(
         predicted.astype(np.int64),
         confidence.astype(np.float32),
     )
+
+
+def kept_predictions(folder: RunFolder) -> tuple[np.ndarray, np.ndarray] | None:
+    """The class that a run predicted for each test image, and its confidence; None if not kept."""
+    try:
+        with np.load(folder.predictions_file) as saved:
+            return saved["predicted"], saved["confidence"]
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        return None
 
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -36,6 +36,8 @@ from augcam.folder import RunFolder
 # conf/hydra: Hydra refuses a file of a name that a plugin has taken. What the user says wins.
 PLUGIN_DEFAULTS = {
     "hydra/launcher=joblib": ["hydra.launcher.n_jobs=${jobs_at_once:}"],
+    # The plugin's own value is refused by a cluster that runs already.
+    "hydra/launcher=ray": ["+hydra.launcher.ray.init.object_store_memory=null"],
     "hydra/sweeper=optuna": [
         "hydra.sweeper.direction=maximize",
         "hydra.sweeper.n_jobs=1",
@@ -68,7 +70,9 @@ def settle_sweep(arguments: Sequence[str]) -> list[str]:
         added.append(f"hydra.job.config.override_dirname.exclude_keys=[{named}]")
     for choice, defaults in PLUGIN_DEFAULTS.items():
         if choice in arguments:
-            added += [default for default in defaults if default.split("=")[0] not in keys]
+            added += [
+                default for default in defaults if default.split("=")[0].lstrip("+") not in keys
+            ]
     return [*arguments, *added]
 
 

@@ -28,6 +28,17 @@ def run(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def folders(run, tmp_path_factory) -> dict[str, Path]:
+    """The run, one without a checkpoint, and one whose images are gone."""
+    bare, no_data = (tmp_path_factory.mktemp(name) for name in ("bare", "no_data"))
+    RunFolder(bare).save_config(compose(["name=x", *TINY]))
+    RunFolder(no_data).save_config(compose(["name=x", "data=folder", "data.root=/nowhere"]))
+    (no_data / "checkpoints").mkdir()
+    (no_data / "checkpoints" / "last.ckpt").write_bytes(b"not looked at")
+    return {"run": run, "bare": bare, "no_data": no_data}
+
+
 def test_a_finished_run_is_evaluated_once(run):
     done = evaluate(f"run={run}", "n=30", "samples=10")
     assert done.returncode == 0, done.stderr
@@ -42,6 +53,11 @@ def test_a_finished_run_is_evaluated_once(run):
         said = predictions["predicted"][maps["index"]]
         assert (maps["probabilities"].argmax(axis=1) == said).mean() > 0.9
         assert (maps["label"] == predictions["label"][maps["index"]]).all()
+
+    # A sweep's folder is all its finished runs: here the one that was just evaluated.
+    above = evaluate(f"run={run.parent}", "n=30", "samples=10")
+    assert above.returncode == 0
+    assert above.stdout.strip() == f"already evaluated: {files[0]}"
 
     before = [path.stat().st_mtime_ns for path in files]
     again = evaluate(f"run={run}", "n=30", "samples=10")
@@ -73,14 +89,8 @@ def test_nothing_heavy_is_imported_to_say_that_it_is_done():
         (["run={no_data}"], ["/nowhere"]),
     ],
 )
-def test_a_wrong_request_is_refused_in_words(run, tmp_path, arguments, words):
-    bare, no_data = tmp_path / "bare", tmp_path / "no_data"
-    RunFolder(bare).save_config(compose(["name=x", *TINY]))
-    RunFolder(no_data).save_config(compose(["name=x", "data=folder", "data.root=/nowhere"]))
-    (no_data / "checkpoints").mkdir()
-    (no_data / "checkpoints" / "last.ckpt").write_bytes(b"not looked at")
-    paths = {"run": run, "bare": bare, "no_data": no_data}
-    done = evaluate(*(argument.format(**paths) for argument in arguments))
+def test_a_wrong_request_is_refused_in_words(folders, arguments, words):
+    done = evaluate(*(argument.format(**folders) for argument in arguments))
     assert done.returncode == 2, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     assert len(done.stderr.strip().splitlines()) <= 3

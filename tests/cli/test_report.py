@@ -106,7 +106,7 @@ def test_sections_that_need_the_network_say_how_many_images_they_stand_on(page):
     assert "60 of 2,000 test images" in section(page, "Where each network looks")
     assert "60 of 2,000 test images" in section(page, "Robustness")
     assert "noise floor" in section(page, "Where each network looks")
-    assert "(3 pairs" in section(page, "Where each network looks")
+    assert "(3 pairs)" in section(page, "Where each network looks")
 
 
 def test_the_command_that_made_the_sweep_is_one_line(page):

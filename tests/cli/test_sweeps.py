@@ -199,7 +199,7 @@ def test_ray_on_a_cluster_started_here(tmp_path):
     [
         (["aug=none,flip", "seed=1"], "'seed','sweep.dir','sweep.name'"),
         (["aug=glob(*)", "~aug.cutout", "+aug/op@aug.blur=blur"],
-         "'aug.cutout','aug/op@aug.blur','sweep.dir','sweep.name'"),
+         "'aug.cutout','aug/op','sweep.dir','sweep.name'"),
         (["aug=rotate", "aug.rotate.limit=range(5,30,5)"], "'aug','sweep.dir','sweep.name'"),
     ],
 )  # fmt: skip

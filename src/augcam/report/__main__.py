@@ -2,6 +2,8 @@
 
 python -m augcam.report outputs/sweeps/NAME
 python -m augcam.report DIR DIR2 out=comparison baseline=flip
+
+torch and what needs it are imported late: `--help` and a wrong option are answered in a second.
 """
 
 import csv
@@ -10,22 +12,18 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 from rich import get_console
 from rich.progress import Progress
-from torch.utils.tensorboard import SummaryWriter
-from torch.utils.tensorboard.summary import hparams
 
 from augcam.cli import options, reported
 from augcam.errors import UserError
 from augcam.folder import write_atomically
-from augcam.page import write_markdown, write_page
-from augcam.report.findings import find
-from augcam.report.sections import SECTIONS, how_it_was_made
-from augcam.report.study import Run, Study, read_study
-from augcam.report.summary import key_points, summary
+
+if TYPE_CHECKING:
+    from augcam.report.study import Run, Study
 
 USAGE = """
 Compare runs: which augmentation is best, for which class, what it costs and where the networks look.
@@ -70,9 +68,14 @@ def write_report(
     """
     if out is None and len(paths) != 1:
         raise UserError(f"{len(paths)} folders: out=DIR must say where the report goes")
+    from augcam.page import write_markdown, write_page
+    from augcam.report.findings import find
+    from augcam.report.sections import SECTIONS, how_it_was_made
+    from augcam.report.study import read_study
+    from augcam.report.summary import key_points, summary
+
     out = Path(out or paths[0])
     console = get_console()
-    # A sweep's own progress bar may be on the screen: rich has one at a time.
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("reading the runs", total=None)
         study = read_study(paths, baseline)
@@ -91,7 +94,7 @@ def write_report(
     return out / "report.html"
 
 
-def write_table(path: Path, study: Study) -> None:
+def write_table(path: Path, study: "Study") -> None:
     """runs.csv: a line for every run, finished or not. Accuracies are 0..1."""
     rows = []
     for run in study.runs:
@@ -123,12 +126,15 @@ def write_table(path: Path, study: Study) -> None:
     write_atomically(path, text.getvalue())
 
 
-def write_hparams(folder: Path, study: Study) -> None:
+def write_hparams(folder: Path, study: "Study") -> None:
     """One event file a run, so that TensorBoard's HPARAMS shows all runs of the report as one table.
 
     Its columns are the group, the seed and the settings in which the groups differ. TensorBoard drops
     a column that a run lacks, so every run has all of them.
     """
+    from torch.utils.tensorboard import SummaryWriter
+    from torch.utils.tensorboard.summary import hparams
+
     for old in folder.glob("*/events.out.tfevents.*"):
         old.unlink()  # of an earlier report; some of its runs may be gone
     settings = sorted({key for own in study.differing.values() for key in own})
@@ -150,7 +156,7 @@ def _plain(value: Any) -> float | str | bool:
     return value if isinstance(value, (int, float, str)) else "" if value is None else str(value)
 
 
-def _results(run: Run) -> Mapping[str, float]:
+def _results(run: "Run") -> Mapping[str, float]:
     return {
         f"{split}/{key}": (run.metrics.get(split) or {}).get(key) or float("nan")
         for split in ("val", "test")

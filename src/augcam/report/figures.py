@@ -84,7 +84,8 @@ def dots_figure(dots: Sequence[Dot], what: str, reference: float | None = None) 
         what: label of the axis.
         reference: where a line stands, the baseline.
     """
-    figure, axes = _figure(4.9, 0.75 + 0.32 * len(dots))
+    longest = max(len(dot.label) for dot in dots)
+    figure, axes = _figure(max(4.9, 3.4 + 0.075 * longest), 0.75 + 0.32 * len(dots))
     if reference is not None:
         axes.axvline(reference, color=_SOFT, linewidth=1, linestyle=(0, (4, 3)))
     for y, dot in enumerate(dots):
@@ -116,7 +117,8 @@ def lines_figure(
         styles: of `group_styles`.
         reference: where a horizontal line stands.
     """
-    figure, axes = _figure(4.7, 3.7 + 0.2 * (len(groups) // 3))
+    columns = min(3, max(1, 42 // max(len(label) for label in groups)))
+    figure, axes = _figure(4.7, 3.7 + 0.2 * (len(groups) // columns))
     if reference is not None:
         axes.axhline(reference, color=_SOFT, linewidth=1)
     for label, curves in groups.items():
@@ -133,7 +135,7 @@ def lines_figure(
     axes.set(xlabel=x_label, ylabel=y_label)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.grid(alpha=0.25)
-    figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9)
+    figure.legend(loc="outside lower center", ncols=columns, frameon=False, fontsize=9)
     return figure
 
 

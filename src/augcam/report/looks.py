@@ -13,7 +13,6 @@ from augcam.explain import cam
 from augcam.explain.overlay import overlay
 from augcam.report.figures import Seen
 from augcam.report.study import Maps, Run
-from augcam.runs import build_source
 
 
 def test_images(run: Run) -> ImageSet:
@@ -22,9 +21,10 @@ def test_images(run: Run) -> ImageSet:
     Raises:
         UserError: it cannot be read, or holds other images by now.
     """
-    source = build_source(run.folder.config())
-    source.prepare()
-    images = source.test()
+    from augcam.runs import build_source  # Lightning comes with it: only where images are shown
+
+    # Not prepared: what is missing would be downloaded.
+    images = build_source(run.folder.config()).test()
     assert run.predictions is not None
     # The run may have been tested on the first images alone.
     count = len(run.predictions.label)

@@ -263,7 +263,7 @@ def _looks(findings: Findings, runs: Mapping[str, list[Run]]) -> Block:
     try:
         images = looks.test_images(next(iter(shown.values())))
     except UserError as error:
-        return f"The test images cannot be shown: {error}"
+        return f"The test images cannot be shown: {str(error).splitlines()[0]}"
     rows = looks.side_by_side(images, shown, chosen, findings.study.classes)
     scale = "evidence for the true class; 1 is the median peak of that network's maps, or more"
     few = f" The first {len(shown)} of {len(runs)} augmentations." if len(shown) < len(runs) else ""
@@ -327,10 +327,11 @@ def _map_shifts(findings: Findings) -> list[Block]:
         return shift.mean > floor[key].high if more_is_further else shift.mean < floor[key].low
 
     rows, sentences = [], []
+    pairs = floor["kl"].pairs // 2 if floor else 0  # each was taken both ways
     if floor:
         rows.append(["noise floor", *(f"{floor[key].mean:.3f}" for key in MEASURES)])
         ends = [f"{floor[key].low:.3f}–{floor[key].high:.3f}" for key in MEASURES]
-        rows.append(["its pairs", *ends])
+        rows += [["its pairs", *ends]] if pairs > 1 else []
     for label, shift in shifts.items():
         far = [key for key in MEASURES if floor and beyond(key, shift[key])]
         cells = [f"{shift[key].mean:.3f}" for key in MEASURES]
@@ -351,10 +352,9 @@ def _map_shifts(findings: Findings) -> list[Block]:
     if not floor:
         caption += f"There is no noise floor: it takes two evaluated runs of {study.baseline}."
         return [f"{said}:", Table(columns, rows, caption)]
-    pairs = words.plural(floor["kl"].pairs // 2, "pair")
     caption += (
         f"The noise floor is the same between {study.baseline} runs that differ in the seed alone "
-        f"({pairs}; below it the nearest and the furthest). **Bold**: beyond all of these."
+        f"({words.plural(pairs, 'pair')}). **Bold**: beyond all of these."
     )
     return [f"{said}:", Bullets(sentences), Table(columns, rows, caption)]
 

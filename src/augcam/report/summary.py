@@ -128,7 +128,7 @@ def _ties(findings: Findings) -> list[str]:
     """Who cannot be told from the first, the baseline apart: its own sentence says that."""
     first = findings.standings[0]
     against = {k: lead.verdict for k, lead in findings.lead.items() if k != findings.study.baseline}
-    tied = [label for label, verdict in against.items() if verdict == "tie"]
+    tied = [f"**{label}**" for label, verdict in against.items() if verdict == "tie"]
     if tied:
         return [
             f"**A tie with {first.label}**: {words.listed(tied)}. The difference is within noise, so "
@@ -177,12 +177,8 @@ def _robust(findings: Findings) -> list[str]:
     )
     if first not in (best, base) and first in errors:
         text += f"; {first} makes {words.estimate(errors[first], 1)}%"
-    high, low = errors[best].high, errors[base].low
-    if high is None or low is None:
-        text += ", with too few seeds for an interval"
-    elif high >= low:
-        text += f", within the noise of {base}'s own seeds"
-    return [f"{text}."]
+    own = f"over its seeds {words.estimate(errors[base], 1)}%" if errors[base].std else "one seed"
+    return [f"{text}. {base} itself: {own}."]
 
 
 def _next_steps(findings: Findings) -> list[str]:
