@@ -64,10 +64,10 @@ def _cells(figure: Figure) -> tuple[np.ndarray, list[str]]:
 
 
 def test_differences_that_are_clear_have_a_colour_and_the_others_are_grey():
-    mean = np.array([[0.031, -0.008, 0.05, np.nan]])
-    clear = np.array([[True, True, False, False]])
-    colours, texts = _cells(figures.difference_heatmap(mean, clear, ["cutout"], list("abcd")))
-    assert texts == ["+3.1", "−0.8", "+5.0", ""]
+    mean = np.array([[0.031, -0.008, 0.05, np.nan, 0.0]])
+    clear = np.array([[True, True, False, False, False]])
+    colours, texts = _cells(figures.difference_heatmap(mean, clear, ["cutout"], list("abcde")))
+    assert texts == ["+3.1", "−0.8", "+5.0", "", "0.0"]
     red, _green, blue = colours[0, 0, :3]
     assert blue > red + 0.2  # more is blue
     red, _green, blue = colours[0, 1, :3]

@@ -16,6 +16,7 @@ from PIL import Image
 
 from augcam.explain.overlay import colour_map
 from augcam.pictures import figure_array
+from augcam.report import words
 
 DENSITY = 2  # pixels of a figure for each pixel of the page
 _DPI = 96 * DENSITY  # an inch of a figure is 96 pixels of the page, so 10 points are 13 of them
@@ -158,7 +159,7 @@ def difference_heatmap(
         ["white" if c and abs(p) > 0.72 * largest else i for c, p, i in zip(*parts, strict=True)]
         for parts in zip(clear, points, ink, strict=True)
     ]
-    texts = [["" if np.isnan(p) else f"{p:+.1f}".replace("-", "−") for p in r] for r in points]
+    texts = [["" if np.isnan(p) else words.signed(p, 1) for p in r] for r in points]
     figure, axes = _cells(colours, texts, ink, rows, columns)
     axes.axvline(0.5, color="white", linewidth=5)
     return figure
