@@ -41,6 +41,7 @@ Precision = Literal[
     "auto", "32-true", "32", "16-mixed", "bf16-mixed", "bf16-true", "16-true", "64-true", "64"
 ]
 Layer = Annotated[str, Field(min_length=1)]
+Stride = Literal[1, 2]
 
 
 class _Strict(BaseModel):
@@ -51,7 +52,7 @@ class _Loader(_Strict):
     batch_size: int = Field(ge=1)
     eval_batch_size: int = Field(ge=1)
     num_workers: Annotated[int, Field(ge=0)] | Auto
-    holdout: int = Field(ge=0)
+    holdout: Annotated[int, Field(ge=0)] | Literal["test"]
 
 
 class CIFAR10Config(_Loader):
@@ -60,7 +61,7 @@ class CIFAR10Config(_Loader):
 
     @model_validator(mode="after")
     def _leaves_training_images(self) -> "CIFAR10Config":
-        if self.holdout >= 50_000:
+        if self.holdout != "test" and self.holdout >= 50_000:
             raise ValueError(f"holdout={self.holdout}: CIFAR-10 has 50,000 training images, "
                              "so 0 to 49,990 can be held out")  # fmt: skip
         return self
@@ -75,7 +76,7 @@ class ShapesConfig(_Loader):
 
     @model_validator(mode="after")
     def _leaves_training_images(self) -> "ShapesConfig":
-        if self.holdout >= self.train_size:
+        if self.holdout != "test" and self.holdout >= self.train_size:
             raise ValueError(f"holdout={self.holdout}: only train_size={self.train_size} images "
                              "are made, so fewer than that can be held out")  # fmt: skip
         return self
@@ -97,6 +98,7 @@ class ModelConfig(_Strict):
         Annotated[int, Field(ge=1)],
         Annotated[int, Field(ge=1)],
     ]
+    strides: tuple[Stride, Stride, Stride, Stride] = (1, 2, 2, 2)
     dropout: float = Field(ge=0, lt=1)
     channels_last: bool | Auto
     compile: bool
@@ -124,7 +126,8 @@ class OptimConfig(BaseModel):
 class SchedulerConfig(BaseModel):
     """A torch scheduler: `_target_`, how often it steps, and its own arguments.
 
-    An argument with the value `auto` stands for the number of optimizer steps of the whole run.
+    An argument with the value `auto` stands for the number of optimizer steps of the whole run, and
+    MultiStepLR's `milestones` are shares of it, so that a shortened run keeps the schedule's shape.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True)

@@ -59,7 +59,7 @@ def build_data(config: Config) -> ImageDataModule:
 def build_network(config: Config, num_classes: int) -> nn.Module:
     """The run's network, freshly initialised: (B, 3, H, W) float to (B, num_classes) logits."""
     model = config.model
-    return resnet(num_classes, model.width, model.blocks, model.dropout)
+    return resnet(num_classes, model.width, model.blocks, model.strides, model.dropout)
 
 
 def build_classifier(config: Config, classes: Iterable[str]) -> Classifier:
@@ -234,6 +234,8 @@ def _make_scheduler(config: Config, optimizer: Optimizer, steps: int) -> LRSched
         name: steps if value == "auto" else value
         for name, value in config.scheduler.arguments().items()
     }
+    if "milestones" in arguments:
+        arguments["milestones"] = [round(share * steps) for share in arguments["milestones"]]
     if arguments.get("pct_start", 0) * arguments.get("total_steps", 0) == 1:
         arguments["pct_start"] *= 1 + 1e-9  # a climb of no length: OneCycleLR divides 0 by 0
     return {"scheduler": maker(optimizer, **arguments), "interval": config.scheduler.interval}

@@ -91,6 +91,11 @@ def train(config: Config, folder: RunFolder) -> RunResult:
     recorder = Recorder(config.trainer.log_every_n_steps)
     trainer = build_trainer(config, folder, data, recorder)
     log.info(described(config, folder, data, classifier, trainer))
+    if config.data.holdout == "test":
+        log.warning(
+            "data.holdout=test: every epoch is validated on the test set, and best.ckpt chosen by it; "
+            "such numbers compare only with others made so"
+        )
 
     signum = None
     resume_from = resume_point(folder, config)
@@ -171,6 +176,8 @@ def build_trainer(
     show_bar = flags.pop("enable_progress_bar")
     if flags["benchmark"] is None:
         flags["benchmark"] = runs.uses_gpu(flags["accelerator"]) and not flags["deterministic"]
+    if not config.data.holdout:
+        flags["limit_val_batches"] = 0  # or Lightning warns of a loader without batches
     preview = first_of_each_class(data.train_set.labels, config.preview.samples)
     callbacks: list[Callback] = [
         recorder,
@@ -459,7 +466,10 @@ def quiet_libraries() -> None:
 def results_table(metrics: Mapping[str, Any]) -> Table:
     """Accuracy, overall and class by class, of validation and test."""
     splits = [split for split in ("val", "test") if metrics[split]]
-    table = Table("", *splits, title=f"{metrics['name']}, seed {metrics['seed']}: accuracy")
+    # Numbers chosen on the test set must be known by their column.
+    on_test = metrics["config"]["data"]["holdout"] == "test"
+    heads = ["val = test set" if on_test and split == "val" else split for split in splits]
+    table = Table("", *heads, title=f"{metrics['name']}, seed {metrics['seed']}: accuracy")
     for column in table.columns[1:]:
         column.justify = "right"
     table.add_row(

@@ -18,7 +18,10 @@ LITTLE = [
     "model.width=8", "trainer.accelerator=cpu", "trainer.fast_dev_run=true",
 ]  # fmt: skip
 COMMANDS = re.findall(r"^\| `python train.py ([^`]*)` \|", README, flags=re.MULTILINE)
-EXPERIMENTS = sorted(path.stem for path in (ROOT / "conf" / "experiment").rglob("*.yaml"))
+RECIPES = ROOT / "conf" / "experiment"
+EXPERIMENTS = sorted(
+    path.relative_to(RECIPES).with_suffix("").as_posix() for path in RECIPES.rglob("*.yaml")
+)
 
 
 def test_the_readme_has_the_commands():
@@ -85,8 +88,8 @@ def test_tab_completion_can_be_installed():
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_every_experiment_composes_and_makes_a_batch(name):
-    small = [] if name != "quickstart" else ["data.train_size=100", "data.holdout=20"]
-    config = validate(compose([f"experiment={name}", "data.batch_size=4", *small]))
+    small = ["data=shapes", "data.train_size=100", "data.holdout=20", "data.batch_size=4"]
+    config = validate(compose([f"experiment={name}", *small]))
     data = build_data(config)
     data.prepare_data()
     data.setup("fit")

@@ -136,6 +136,19 @@ def test_pad_crop_is_one_of_the_shifts_of_the_mirrored_image(image):
     assert {pipeline(image, 0, index).tobytes() for index in range(400)} == shifts
 
 
+def test_an_alternating_flip_shows_each_image_both_ways_in_two_epochs(image):
+    pipeline = augment.build(composed("aug=none", "+aug/op@aug.flip=alternating_flip"), seed=1)
+    mirrored = np.array(
+        [
+            [np.array_equal(pipeline(image, epoch, index), image[:, ::-1]) for index in range(400)]
+            for epoch in range(4)
+        ]
+    )
+    assert np.array_equal(mirrored[1], ~mirrored[0])
+    assert np.array_equal(mirrored[2:], mirrored[:2])
+    assert abs(mirrored[0].mean() - 0.5) < 0.1  # four standard deviations of 400 coins
+
+
 def test_cutout_is_the_papers():
     """Centres uniform over the image, the square clipped: sizes and places as counted by hand."""
     image = np.full((32, 32, 3), 9, np.uint8)

@@ -227,6 +227,12 @@ class TestModule:
         assert (len(data.train_set), len(data.val_set)) == (40, 0)
         assert data.val_dataloader() == []
 
+    def test_the_test_set_can_validate(self):
+        data = module(holdout="test")
+        data.setup("fit")
+        assert len(data.train_set) == 40
+        assert np.array_equal(data.val_set.images, data.source.test().images)
+
     def test_held_out_images_are_only_normalised(self):
         data = module()
         data.setup("fit")

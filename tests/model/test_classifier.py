@@ -202,6 +202,19 @@ def test_cosine_ends_at_its_floor(tmp_path):
     assert found == pytest.approx([0.05 * (1 + np.cos(np.pi * t / 10)) for t in range(10)])
 
 
+def test_multistep_drops_at_shares_of_the_run():
+    config = validate(compose(["model=resnet10", "model.width=8", "scheduler=multistep"]))
+    classifier = build_classifier(config, map(str, range(10)))
+    optimizer = classifier.make_optimizer(decay_groups(classifier.network, 0.0))
+    schedule = classifier.make_scheduler(optimizer, 20)  # drops after steps 6, 12 and 16
+    found = []
+    for _ in range(20):
+        found.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule["scheduler"].step()
+    assert found == pytest.approx([0.1] * 6 + [0.02] * 6 + [0.004] * 4 + [0.0008] * 4)
+
+
 def test_step_schedule_counts_epochs():
     config = validate(compose(["model=resnet10", "model.width=8", "scheduler=step"]))
     classifier = build_classifier(config, map(str, range(10)))

@@ -32,6 +32,13 @@ def test_stages_keep_their_resolution(layer, size):
     assert seen[0][2:] == (size, size)
 
 
+def test_a_last_stage_of_stride_one_keeps_eight_cells_a_side():
+    network, seen = resnet(10, width=8, blocks=(1, 1, 1, 1), strides=(1, 2, 2, 1)), []
+    network.layer4.register_forward_hook(lambda *hook: seen.append(hook[2].shape))
+    network(torch.randn(1, 3, 32, 32))
+    assert seen[0] == (1, 64, 8, 8)
+
+
 def test_dropout_sits_before_the_head():
     head = resnet(10, width=8, blocks=(1, 1, 1, 1), dropout=0.3).fc
     assert isinstance(head[0], nn.Dropout)

@@ -82,6 +82,7 @@ class Pipeline:
         self._numpy_state: Any = self._numpy.bit_generator.state  # has_uint32 is 0: nothing is left
         self._seed_key = _mixed(seed & _MASK)
         self._epoch, self._epoch_key = 0, _mixed(self._seed_key)
+        self._alternating = [step for step in self._steps if isinstance(step, AlternatingFlip)]
 
     def __call__(self, image: np.ndarray, epoch: int, index: int) -> np.ndarray:
         """One augmented draw.
@@ -100,6 +101,8 @@ class Pipeline:
         python = self._python
         python.position = key
         numpy_is_seeded = False
+        for flip in self._alternating:
+            flip.turn = epoch + (_mixed(((self._seed_key ^ _MASK) + index) & _MASK) & 1)
         for transform in self._steps:
             # The coin that BasicTransform.should_apply would toss, from the same stream: what is
             # not applied costs one draw and no call.
@@ -237,6 +240,22 @@ class Cutout(A.ImageOnlyTransform):
         return img
 
 
+class AlternatingFlip(A.ImageOnlyTransform):
+    """Mirror every image in every other epoch; half of them, chosen by the seed, begin mirrored.
+
+    In two epochs an image is seen both ways, where a coin for each epoch shows half of the images
+    the same way twice (Jordan, "94% on CIFAR-10 in 3.29 Seconds", arXiv 2404.00498, section 3.6).
+    `Pipeline` says which image of which epoch is next, through `turn`.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(p=1.0)
+        self.turn = 0
+
+    def apply(self, img: np.ndarray, **params: Any) -> np.ndarray:
+        return cv2.flip(img, 1) if self.turn % 2 else img
+
+
 class Rotate(A.Rotate):
     """`albumentations.Rotate`: same draws, same pixels, at a quarter of its time.
 
@@ -292,7 +311,7 @@ _TRANSFORMS = {
     for name, value in vars(A).items()
     if isinstance(value, type) and issubclass(value, A.BasicTransform)
 }
-_TRANSFORMS |= {f"augcam.data.augment.{kind.__name__}": kind for kind in (PadCrop, Cutout)}
+_TRANSFORMS |= {f"augcam.data.augment.{kind.__name__}": kind for kind in (PadCrop, Cutout, AlternatingFlip)}
 _TRANSFORMS |= {f"albumentations.{kind.__name__}": kind for kind in (Rotate, CoarseDropout)}
 
 

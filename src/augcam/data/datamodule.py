@@ -7,7 +7,7 @@ index): a run that is resumed, or that has another number of workers, sees the s
 import signal
 import sys
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import cv2
 import numpy as np
@@ -33,7 +33,7 @@ class ImageDataModule(pl.LightningDataModule):
     """A source's images as batches: augmented for training, untouched for validation and test.
 
     Validation images are a seeded, stratified part of the training images. The test set is read
-    in `setup("test")` and not before.
+    in `setup("test")` and not before, unless it is what validates.
 
     Under several processes each rank gets its share, without Lightning's DistributedSampler: of
     every global batch of `batch_size` x world size images in training, of the whole set in
@@ -49,7 +49,8 @@ class ImageDataModule(pl.LightningDataModule):
         eval_batch_size: images in a validation or test batch, per process.
         num_workers: loader processes for training; 0 augments in the main process. Evaluation
             batches are slices of an array and need none.
-        holdout: training images kept back for validation; 0 turns validation off.
+        holdout: training images kept back for validation; 0 turns validation off; "test" validates
+            on the test set: then the best epoch is picked on it.
         seed: the run's seed.
 
     Attributes:
@@ -70,7 +71,7 @@ class ImageDataModule(pl.LightningDataModule):
         batch_size: int,
         eval_batch_size: int,
         num_workers: int,
-        holdout: int,
+        holdout: int | Literal["test"],
         seed: int,
     ) -> None:
         super().__init__()
@@ -113,7 +114,9 @@ class ImageDataModule(pl.LightningDataModule):
         """
         if stage in ("fit", "validate") and not hasattr(self, "train_set"):
             images = self.source.train()
-            if self.holdout:
+            if self.holdout == "test":
+                self.train_set, self.val_set = images, self.source.test()
+            elif self.holdout:
                 train, val = stratified_holdout(images.labels, self.holdout, self.seed)
                 self.train_set, self.val_set = images.subset(train), images.subset(val)
             else:

@@ -10,18 +10,20 @@ def resnet(
     num_classes: int,
     width: int = 64,
     blocks: Sequence[int] = (2, 2, 2, 2),
+    strides: Sequence[int] = (1, 2, 2, 2),
     dropout: float = 0.0,
 ) -> ResNet:
     """A residual network of basic blocks (He et al., arXiv 1512.03385) for 32x32 images.
 
-    The first convolution is 3x3 with stride 1 and there is no max-pool, so the four stages see
-    maps of 32, 16, 8 and 4 pixels. With the defaults this is torchvision's `resnet18` so changed:
+    The first convolution is 3x3 with stride 1 and there is no max-pool, so with the default strides
+    the four stages see maps of 32, 16, 8 and 4 pixels. With the defaults this is torchvision's `resnet18` so changed:
     11,173,962 parameters for ten classes.
 
     Args:
         num_classes: length of the logits.
         width: channels of the first stage; the others have 2, 4 and 8 times as many.
         blocks: basic blocks of each of the four stages.
+        strides: of the first block of each stage; (1, 2, 2, 1) leaves the last at 8x8 cells.
         dropout: probability of dropping a feature before the head.
 
     Returns:
@@ -33,7 +35,7 @@ def resnet(
     network.conv1 = nn.Conv2d(3, width, kernel_size=3, padding=1, bias=False)
     network.bn1 = nn.BatchNorm2d(width)
     network.maxpool = nn.Identity()
-    for stage, (depth, stride) in enumerate(zip(blocks, (1, 2, 2, 2), strict=True)):
+    for stage, (depth, stride) in enumerate(zip(blocks, strides, strict=True)):
         layer = network._make_layer(BasicBlock, width * 2**stage, depth, stride=stride)
         setattr(network, f"layer{stage + 1}", layer)
     head = nn.Linear(width * 8, num_classes)
