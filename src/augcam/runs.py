@@ -6,6 +6,7 @@ import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from inspect import signature
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -218,7 +219,12 @@ def _optimizer_maker(config: Config) -> Callable[[Iterable[dict[str, Any]]], Opt
     """The optimizer as the config has it, made once on the side: a wrong argument is told at once."""
     said = "optim"
     try:
-        maker = partial(get_class(config.optim.target), **config.optim.arguments())
+        kind, arguments = get_class(config.optim.target), config.optim.arguments()
+        # One kernel for all parameters where torch has it; the scaler of 16-mixed cannot clip then.
+        chosen = {"fused", "foreach", "differentiable"} & arguments.keys()
+        if "fused" in signature(kind).parameters and not chosen:
+            arguments["fused"] = config.trainer.precision != "16-mixed"
+        maker = partial(kind, **arguments)
         optimizer = maker([nn.Parameter(torch.zeros(1))])
         said = "scheduler"
         _make_scheduler(config, optimizer, steps=100)
@@ -230,7 +236,7 @@ def _optimizer_maker(config: Config) -> Callable[[Iterable[dict[str, Any]]], Opt
 
 def _make_scheduler(config: Config, optimizer: Optimizer, steps: int) -> LRSchedulerConfigType:
     maker: Any = get_class(config.scheduler.target)
-    arguments = {
+    arguments: dict[str, Any] = {
         name: steps if value == "auto" else value
         for name, value in config.scheduler.arguments().items()
     }

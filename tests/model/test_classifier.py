@@ -87,6 +87,32 @@ def test_a_class_without_images_has_no_accuracy():
     assert np.isnan(found["bee"])
 
 
+def test_a_loss_that_is_not_a_number_is_not_left_out():
+    labels = np.zeros(4, dtype=np.int64)
+    logits = np.eye(6, dtype=np.float32)[labels]
+    logits[2] = np.nan
+    classifier = Classifier(Scores(), CLASSES, lambda _: None, lambda *_: {})
+    quiet_trainer().test(classifier, batches(logits, labels, 2), verbose=False)
+    assert np.isnan(classifier.results["test"]["loss"])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "fused"),
+    [
+        ([], True),
+        (["optim=adamw"], True),
+        (["trainer.precision=16-mixed"], False),
+        (["+optim.fused=false"], False),
+        (["+optim.foreach=true"], None),
+    ],
+)
+def test_the_optimizer_is_fused_where_it_can_be(overrides, fused):
+    config = validate(compose(["model=resnet10", "model.width=8", *overrides]))
+    classifier = build_classifier(config, map(str, range(10)))
+    optimizer = classifier.make_optimizer(decay_groups(classifier.network, 0.0))
+    assert optimizer.defaults["fused"] is fused
+
+
 def test_weight_decay_spares_norms_and_biases():
     network = resnet(10, width=8, blocks=(1, 1, 1, 1))
     decayed, spared = decay_groups(network, 5e-4)

@@ -37,6 +37,18 @@ def decay_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]
     ]
 
 
+# Looking whether labels are in range makes the host wait for the device at every step.
+_UNCHECKED: dict[str, Any] = {"validate_args": False}
+
+
+def _mean() -> MeanMetric:
+    """A mean over samples that a NaN makes NaN: TorchMetrics' default waits for NaN, to leave it out.
+
+    TorchMetrics 1.9 then forgets the weights of `update(value, weight)`: give it every sample's value.
+    """
+    return MeanMetric(nan_strategy="disable")
+
+
 class HeldOut(nn.Module):
     """Loss, top-1, top-5, calibration error (15 bins) and confusion matrix of a whole data set.
 
@@ -46,20 +58,22 @@ class HeldOut(nn.Module):
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()
-        self.loss = MeanMetric()
+        self.loss = _mean()
         self.scores = MetricCollection(
             {
-                "accuracy": MulticlassAccuracy(num_classes, average="micro"),
-                "top5": MulticlassAccuracy(num_classes, top_k=min(5, num_classes), average="micro"),
-                "ece": MulticlassCalibrationError(num_classes, n_bins=15),
-                "confusion": MulticlassConfusionMatrix(num_classes),
+                "accuracy": MulticlassAccuracy(num_classes, average="micro", **_UNCHECKED),
+                "top5": MulticlassAccuracy(
+                    num_classes, top_k=min(5, num_classes), average="micro", **_UNCHECKED
+                ),
+                "ece": MulticlassCalibrationError(num_classes, n_bins=15, **_UNCHECKED),
+                "confusion": MulticlassConfusionMatrix(num_classes, **_UNCHECKED),
             },
             compute_groups=False,
         )
 
     def update(self, logits: Tensor, labels: Tensor) -> None:
         """Add a batch: float32 (B, C), int64 (B,)."""
-        self.loss.update(F.cross_entropy(logits, labels), len(labels))
+        self.loss.update(F.cross_entropy(logits, labels, reduction="none"))
         self.scores.update(logits.softmax(dim=1), labels)
 
     def compute_and_reset(self) -> dict[str, Tensor]:
@@ -113,8 +127,8 @@ class Classifier(pl.LightningModule):
         self.l1 = l1
         self.results: dict[str, dict[str, Any]] = {}
         self.random_state: Tensor | None = None
-        self.train_loss = MeanMetric()
-        self.train_accuracy = MulticlassAccuracy(len(self.classes), average="micro")
+        self.train_loss = _mean()
+        self.train_accuracy = MulticlassAccuracy(len(self.classes), average="micro", **_UNCHECKED)
         for score in (self.train_loss, self.train_accuracy):
             score.persistent(True)  # half an epoch's sums travel with a checkpoint
         self.val_metrics = HeldOut(len(self.classes))
@@ -132,7 +146,7 @@ class Classifier(pl.LightningModule):
         objective = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
         with torch.no_grad():
             # The chart shows plain cross-entropy, so that it compares with validation's.
-            self.train_loss.update(F.cross_entropy(logits, labels), len(labels))
+            self.train_loss.update(F.cross_entropy(logits, labels, reduction="none"))
             self.train_accuracy.update(logits, labels)
         if self.l1:
             weights, _biases = decay_groups(self.network, 0.0)
