@@ -311,7 +311,9 @@ _TRANSFORMS = {
     for name, value in vars(A).items()
     if isinstance(value, type) and issubclass(value, A.BasicTransform)
 }
-_TRANSFORMS |= {f"augcam.data.augment.{kind.__name__}": kind for kind in (PadCrop, Cutout, AlternatingFlip)}
+_TRANSFORMS |= {
+    f"augcam.data.augment.{kind.__name__}": kind for kind in (PadCrop, Cutout, AlternatingFlip)
+}
 _TRANSFORMS |= {f"albumentations.{kind.__name__}": kind for kind in (Rotate, CoarseDropout)}
 
 
