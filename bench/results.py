@@ -262,7 +262,9 @@ def ablation() -> str:
 def draw_curve(recipe: Recipe, path: Path) -> None:
     """Training accuracy by epoch of a recipe's runs."""
     curves = {
-        f"seed {run['seed']}": [(row["epoch"], row["train/accuracy"]) for row in run["history"]]
+        f"training, seed {run['seed']}": [
+            (row["epoch"], row["train/accuracy"]) for row in run["history"]
+        ]
         for run in kept(recipe.key)
     }
     save_png(figure_array(curves_figure(curves, "accuracy")), path)
@@ -301,9 +303,13 @@ Their figures are those of their notebooks' logs, rounded.
 
 ![Training accuracy by epoch](images/cpu_budget_accuracy.png)
 
+*Training accuracy: nothing is held out, so there is no validation curve.*
+
 ![Test images that the network gets wrong most confidently](images/cpu_budget_mistakes.png)
 
-*The CPU run's; the flagship's follow when it has been run.*
+*Three rows an image: Grad-CAM of the class that the network says, of the true class, and of the one
+against the other, at layer1 to layer4; layer3 and layer4 also as the 8x8 and 4x4 cells that they are.
+`python -m augcam.explain run=DIR n=8`. The flagship's curves and mistakes follow when it has been run.*
 
 ## How each run was made
 
