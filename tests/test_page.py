@@ -23,7 +23,7 @@ def sections(tmp_path) -> list[Section]:
                     [["a|b", "1,234"], ["<i>", "−0.5 ± 0.1"]],
                     "How many.",
                 ),
-                Table(["x"], [["y"]], "Folded", folded=True),
+                Table(["x"], [["y"]], "Folded `up`. And why.", folded=True),
                 Picture(tmp_path / "figures" / "a.png", "A grey box", density=2),
                 Bullets(["one", "two"]),
                 Commands(["python -m augcam.report DIR > log"]),
@@ -44,7 +44,9 @@ def test_the_page_holds_everything_and_runs_nothing(sections, tmp_path):
     assert base64.b64decode(inside) == (tmp_path / "figures" / "a.png").read_bytes()
     assert "width='30'" in page  # half of its pixels
     assert "&gt; log</pre>" in page
-    assert re.search(r"<details[^>]*><summary>Folded</summary>", page)
+    assert re.search(
+        r"<details[^>]*><summary>Folded <code>up</code></summary>.*<p>And why.</p></details>", page
+    )
 
 
 def test_numbers_stand_at_the_right_and_words_at_the_left(sections, tmp_path):

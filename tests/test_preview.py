@@ -9,7 +9,7 @@ from augcam.data import augment
 from augcam.data.sources import CIFAR10, Shapes
 from augcam.errors import UserError
 from augcam.pictures import GAP, augmentation_grid
-from augcam.preview import configs, measure, oddities, remains
+from augcam.preview import configs, measure, oddities, raw_images, refuse_unwritable, remains
 from tests.conftest import CIFAR, ROOT, compose, needs_cifar
 
 AUGS = sorted(path.stem for path in (ROOT / "conf" / "aug").glob("*.yaml"))
@@ -73,9 +73,10 @@ def test_all_that_is_wrong_with_a_list_is_told_in_three_lines():
     with pytest.raises(UserError) as told:
         configs(["aug=glob(*)", "aug.rotate.limit=30"])
     lines = str(told.value).splitlines()
-    having = sum("rotate" in compose([f"aug={name}"]).aug for name in AUGS)
+    steps = {tuple(sorted(compose([f"aug={name}"]).aug)) for name in AUGS}
+    lacking = [names for names in steps if "rotate" not in names]  # the same names, the same words
     assert len(lines) == 3
-    assert f"{len(AUGS) - having - 2} more" in lines[2]
+    assert f"{len(lacking) - 2} more" in lines[2]
     with pytest.raises(UserError, match=r"glob\(zz\*\)"):
         configs(["aug=glob(zz*)"])
 
@@ -202,3 +203,23 @@ def test_the_grid_has_the_raw_image_first_and_then_its_draws():
             y, x = top + row * side, GAP + column * side
             cell = grid[y : y + 128 : 4, x : x + 128 : 4]
             np.testing.assert_array_equal(cell, expected)
+
+
+def test_where_nothing_can_be_written_is_told_before_anything_is(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    for out in (tmp_path / "file", tmp_path / "file" / "below" / "it"):
+        with pytest.raises(UserError, match="another folder"):
+            refuse_unwritable(out)
+    refuse_unwritable(tmp_path / "new" / "deep")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_validation_on_the_test_set_leaves_all_training_images_to_look_at():
+    sizes = ["data=shapes", "data.train_size=40", "data.test_size=20"]
+    shown = {}
+    for holdout in ("0", "test"):
+        ((_, config),) = configs([*sizes, f"data.holdout={holdout}"])
+        shown[holdout] = raw_images(config)
+    assert shown["test"][0].shape == (40, 32, 32, 3)
+    np.testing.assert_array_equal(shown["test"][0], shown["0"][0])
+    assert shown["test"][1] == shown["0"][1]

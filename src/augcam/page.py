@@ -32,7 +32,8 @@ code { background: #e9eef3; padding: .08em .3em; border-radius: .25em; overflow-
 code span { white-space: nowrap; }
 pre { background: var(--tint); padding: .7rem 1rem; border-radius: .4rem; white-space: pre-wrap;
       overflow-wrap: anywhere; }
-figure { margin: 1rem 1.5rem 1rem 0; display: inline-block; vertical-align: top; max-width: 100%; }
+figure { margin: 1rem 1.5rem 1rem 0; display: inline-block; vertical-align: top; max-width: 100%;
+         min-width: min(28rem, 100%); }
 img { display: block; max-width: 100%; height: auto; }
 figcaption { color: var(--soft); font-size: .9rem; line-height: 1.45; max-width: 46rem;
              margin-top: .4rem; }
@@ -45,7 +46,7 @@ td, th { padding: .35rem .7rem; text-align: left; border-bottom: 1px solid var(-
          vertical-align: top; min-width: 3.5rem; }
 th { font-weight: 600; color: var(--soft); vertical-align: bottom; }
 td { white-space: nowrap; }
-td.long { white-space: normal; overflow-wrap: anywhere; min-width: 13rem; }
+td.long { white-space: normal; overflow-wrap: break-word; min-width: 16rem; }
 td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
 td:first-child, th:first-child { padding-left: 0; }
 @media (max-width: 40rem) {
@@ -55,7 +56,6 @@ td:first-child, th:first-child { padding-left: 0; }
   img.wide { max-width: none; width: max(100%, .8 * var(--width)); }
   td:first-child, th:first-child { position: sticky; left: 0; background: var(--paper);
                                    max-width: 9rem; white-space: normal; }
-  td.long { min-width: 9rem; }
 }
 """
 
@@ -64,7 +64,7 @@ td:first-child, th:first-child { padding-left: 0; }
 class Table:
     """Rows of texts under column names. A cell that begins with a digit or a sign is a number.
 
-    folded: only the caption is seen until it is clicked.
+    folded: only the caption's first sentence is seen until it is clicked.
     """
 
     columns: Sequence[str]
@@ -186,11 +186,17 @@ def _html(block: Block) -> str:
             head = _cells("th", block.columns, numeric)
             rows = "".join(f"<tr>{_cells('td', row, numeric)}</tr>" for row in block.rows)
             table = f"<div class='scroll'><table><tr>{head}</tr>{rows}</table></div>"
-            caption = _inline(block.caption)
             if block.folded:
-                return f"<details class='table'><summary>{caption}</summary>{table}</details>"
-            caption = f"<p>{caption}</p>" if caption else ""
-            return f"<div class='table'>{table}{caption}</div>"
+                first, _, rest = block.caption.partition(". ")
+                return (
+                    f"<details class='table'><summary>{_inline(first)}</summary>{table}"
+                    f"{_caption(rest)}</details>"
+                )
+            return f"<div class='table'>{table}{_caption(block.caption)}</div>"
+
+
+def _caption(text: str) -> str:
+    return f"<p>{_inline(text)}</p>" if text else ""
 
 
 def _cells(tag: str, texts: Iterable[str], numeric: Iterable[bool]) -> str:

@@ -7,6 +7,7 @@ python -m augcam.preview --help
 torch and what needs it are imported late: a wrong key is told in a second.
 """
 
+import os
 import shlex
 import sys
 import time
@@ -24,7 +25,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import open_dict
 
-from augcam.cli import explained, reported, unique
+from augcam.cli import explained, progress_bars, reported, unique
 from augcam.config import Config, validate
 from augcam.errors import UserError
 
@@ -249,7 +250,8 @@ def raw_images(config: Config) -> tuple[np.ndarray, list[str]]:
     source = build_source(config)
     source.prepare()
     train = source.train()
-    kept, _ = stratified_holdout(train.labels, config.data.holdout, config.seed)
+    holdout = 0 if config.data.holdout == "test" else config.data.holdout
+    kept, _ = stratified_holdout(train.labels, holdout, config.seed)
     index = kept[first_of_each_class(train.labels[kept], IMAGES)]
     return train.images[index], [source.classes[label] for label in train.labels[index]]
 
@@ -260,9 +262,6 @@ def look(wanted: Sequence[tuple[str, Config]]) -> list[Preview]:
     Raises:
         UserError: pipelines cannot be built or do not fit the images, or these cannot be read.
     """
-    from rich import get_console
-    from rich.progress import track
-
     from augcam.data import augment
     from augcam.pictures import augmentation_grid
 
@@ -277,19 +276,17 @@ def look(wanted: Sequence[tuple[str, Config]]) -> list[Preview]:
     ]
     for_each(lambda one: one[2].check(one[3][0]), todo)
 
-    console = get_console()
     found = []
-    for label, config, pipeline, images, names in track(
-        todo, "measuring", console=console, transient=True, disable=not console.is_terminal
-    ):
-        effect = measure(pipeline, images)
-        alone = dict.fromkeys(pipeline.transforms, effect)
-        if len(alone) > 1:
-            parts = {n: augment.build({n: config.aug[n]}, config.seed) for n in alone}
-            alone = {name: measure(part, images, repeats=3) for name, part in parts.items()}
-        samples, draws = config.preview.samples, config.preview.draws
-        grid = augmentation_grid(images[:samples], names[:samples], pipeline, draws)
-        found.append(Preview(label, config, pipeline, effect, alone, grid))
+    with progress_bars() as progress:
+        for label, config, pipeline, images, names in progress.track(todo, description="measuring"):
+            effect = measure(pipeline, images)
+            alone = dict.fromkeys(pipeline.transforms, effect)
+            if len(alone) > 1:
+                parts = {n: augment.build({n: config.aug[n]}, config.seed) for n in alone}
+                alone = {name: measure(part, images, repeats=3) for name, part in parts.items()}
+            samples, draws = config.preview.samples, config.preview.draws
+            grid = augmentation_grid(images[:samples], names[:samples], pipeline, draws)
+            found.append(Preview(label, config, pipeline, effect, alone, grid))
     return found
 
 
@@ -394,6 +391,17 @@ def _section(one: Preview, odd: Sequence[str], png: Path) -> "Section":
     )
 
 
+def refuse_unwritable(out: Path) -> None:
+    """Tell before the work what would fail after it; nothing is created.
+
+    Raises:
+        UserError: `out`, or the nearest folder above it that exists, cannot be written.
+    """
+    nearest = next(path for path in (out, *out.absolute().parents) if path.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        raise UserError(f"out={out}: {nearest} is not a folder to write in; give another folder")
+
+
 def in_words(settings: Mapping[str, Any]) -> str:
     """A transform and its arguments as the config gives them, without its probability."""
     said = []
@@ -421,6 +429,7 @@ def main(arguments: Sequence[str]) -> None:
     wanted = configs(overrides)
     if any(config.preview.samples == 0 for _, config in wanted):
         raise UserError("samples=0: there would be nothing to see; at least 1")
+    refuse_unwritable(out)
     previews = look(wanted)
 
     from rich import get_console

@@ -6,8 +6,8 @@ import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from inspect import signature
 from importlib.metadata import version
+from inspect import signature
 from pathlib import Path
 from typing import Any, Literal
 

@@ -107,6 +107,7 @@ def test_help_is_told_without_importing_anything_heavy():
         (["data=cifar10", "data.holdout=5000", "data.root={empty}"], ["CIFAR-10", "data=shapes"]),
         (["data=folder"], ["data.root"]),
         (["aug=flip", "out={file}"], ["out=", "another folder"]),
+        (["aug=flip", "out={file}/below"], ["out=", "another folder"]),
     ],
 )
 def test_a_wrong_request_is_refused_in_words(tmp_path, arguments, words):

@@ -16,8 +16,8 @@ def resnet(
     """A residual network of basic blocks (He et al., arXiv 1512.03385) for 32x32 images.
 
     The first convolution is 3x3 with stride 1 and there is no max-pool, so with the default strides
-    the four stages see maps of 32, 16, 8 and 4 pixels. With the defaults this is torchvision's `resnet18` so changed:
-    11,173,962 parameters for ten classes.
+    the four stages see maps of 32, 16, 8 and 4 pixels. With all defaults this is torchvision's
+    `resnet18` so changed: 11,173,962 parameters for ten classes.
 
     Args:
         num_classes: length of the logits.

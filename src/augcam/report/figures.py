@@ -1,6 +1,7 @@
 """The report's charts: arrays -> figures, drawn without pyplot, twice as fine as the page shows them."""
 
 import re
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -236,8 +237,10 @@ def looks_figure(rows: Sequence[Sequence[Seen]], headings: Sequence[str], scale:
     # The longest text may be wider than its picture.
     longest = max(len(line) for row in rows for cell in row for line in cell.text.split("\n"))
     step_x = max(step_x, int(longest * 6.4 * DENSITY))
-    foot = 3 * _LINE
     total_x = step_x * len(headings) + _GAP
+    beside_bar = total_x - 3 * _GAP - len(colour_map())
+    scale = textwrap.fill(scale, max(20, int(beside_bar / (5.5 * DENSITY))))
+    foot = (3 + scale.count("\n")) * _LINE
     total_y = head + step_y * len(rows) + foot
     figure = Figure(figsize=(total_x / _DPI, total_y / _DPI), dpi=_DPI)
 
@@ -257,10 +260,11 @@ def looks_figure(rows: Sequence[Sequence[Seen]], headings: Sequence[str], scale:
             colour = {None: _INK, True: "#1b6e3c", False: "#b3261e"}[cell.right]
             write(x + width / 2, y + height + _GAP / 2, cell.text, color=colour)
     bar = np.repeat(colour_map()[None], _LINE // 2, axis=0).astype(np.uint8)
-    figure.figimage(bar, _GAP, _LINE)
-    write(_GAP + bar.shape[1] + _GAP, total_y - _LINE * 1.25, scale, ha="left", va="center")
-    write(_GAP, total_y - _LINE * 0.8, "0", va="top", ha="left")
-    write(_GAP + bar.shape[1], total_y - _LINE * 0.8, "1", va="top", ha="right")
+    figure.figimage(bar, _GAP, foot - 2 * _LINE)
+    top = total_y - foot + _LINE
+    write(_GAP + bar.shape[1] + _GAP, top + 0.3 * _LINE, scale, ha="left")
+    write(_GAP, top + 1.2 * _LINE, "0", ha="left")
+    write(_GAP + bar.shape[1], top + 1.2 * _LINE, "1", ha="right")
     return figure
 
 

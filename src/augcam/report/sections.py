@@ -37,7 +37,7 @@ def ranking(findings: Findings) -> Section:
         row += _difference_cells(s.difference, digits) if base else []
         row += [str(len(s.runs)), words.estimate(s.val, digits, 100) if s.val else "-"]
         row += [words.estimate(s.ece, 3) if s.ece else "-"]
-        row += [f"{np.mean(s.epoch_seconds):.1f}" if s.epoch_seconds else "-"]
+        row += [f"{s.epoch_seconds:.1f}" if s.epoch_seconds else "-"]
         rows.append(row)
     if any(len(s.runs) > 1 for s in findings.standings):
         caption = "± is half of the 95% interval of the mean over seeds (Student's t). "
@@ -45,13 +45,13 @@ def ranking(findings: Findings) -> Section:
         caption = "One seed each: there is no interval over seeds. "
     if base:
         caption += (
-            f"The difference from {base} and its own 95% interval are on the same test images, and "
+            f"The difference from `{base}` and its own 95% interval are on the same test images, and "
             "count both the seeds and the sampling of images. A tie: the interval holds 0, which "
             "does not say that the two are equal. Each verdict is that of one comparison at 5%. "
         )
     caption += (
-        "ECE: expected calibration error, 0 is best. An epoch's time is wall time, validation "
-        "and pictures included, whatever else the machine did."
+        "ECE: expected calibration error, 0 is best. The time is that of the fastest epoch, "
+        "validation and pictures included: what else a machine does can only add to it."
     )
     blocks: list[Block] = [Table(columns, rows, caption), _ranking_picture(findings)]
     tests = [
@@ -95,7 +95,7 @@ def _ranking_picture(findings: Findings) -> Picture:
         dots.append(figures.Dot(s.label, 100 * (s.test.mean - zero), bar, values, colour))
     if base:
         drawn = figures.dots_figure(dots, f"test accuracy, points against {base}", 0.0)
-        bar_is = f"the 95% interval of the difference from {base}"
+        bar_is = f"the 95% interval of the difference from `{base}`"
     else:
         drawn = figures.dots_figure(dots, "test accuracy, %")
         bar_is = "its 95% interval over seeds"
@@ -121,7 +121,7 @@ def by_class(findings: Findings) -> Section:
         ["all", *(found.classes[i] for i in shown)],
     )
     caption = (
-        f"Test accuracy against {findings.study.baseline}, in points. Grey: within noise. A cell is "
+        f"Test accuracy against `{findings.study.baseline}`, in points. Grey: within noise. A cell is "
         "coloured where it differs from 0 after Benjamini and Hochberg's correction over all cells: of "
         "the coloured ones, at most 5% are expected to be chance. The first column is the ranking's."
     )
@@ -212,17 +212,17 @@ def confusions(findings: Findings) -> Section:
     if not rows:
         return Section(heading, "No pair of classes is confused more or less often.")
     caption = (
-        f"The {top} largest changes of each against {study.baseline}: true class → predicted class, "
+        f"The {top} largest changes of each against `{study.baseline}`. True class → predicted class, "
         "how often in 1,000 images of the true class, mean over seeds. The 95% interval is of the pair "
         "by itself. The largest of many changes are large by chance too: the last column reckons with "
         "it (Benjamini and Hochberg over all pairs)."
     )
     base = str(study.baseline)
-    columns = ["augmentation", "confusion", base, "now", "change", "95% interval", ""]
-    table = Table(columns, rows, caption)
+    columns = ["augmentation", "confusion", base, "now", "change", "95% interval", "verdict"]
     if sentences:
-        return Section(heading, "", blocks=[Bullets(sentences), table])
-    return Section(heading, "No change of a pair of classes stands out from noise.", blocks=[table])
+        return Section(heading, "", blocks=[Bullets(sentences), Table(columns, rows, caption)])
+    text = "No change of a pair of classes stands out from noise."
+    return Section(heading, text, blocks=[Table(columns, rows, caption, folded=True)])
 
 
 def _confusion_cells(change: ConfusionChange) -> list[str]:
@@ -245,7 +245,7 @@ def where_they_look(findings: Findings) -> Section:
     some = next(iter(runs.values()))[0].evaluation
     assert some is not None
     text = (
-        f"{some['method']} at {some['layer']}, over the same {some['images']:,} of "
+        f"Maps of {some['method']} at {some['layer']}, over the same {some['images']:,} of "
         f"{findings.test_images:,} test images for every run.{_partly(findings)}"
     )
     blocks: list[Block] = [_looks(findings, runs)] if len(runs) > 1 else []
@@ -347,13 +347,13 @@ def _map_shifts(findings: Findings) -> list[Block]:
         "with unequal seeds. The first five compare heat maps, each stretched to its own peak; higher "
         "correlation and overlap are nearer, the others further. "
     )
-    said = f"**How far the maps moved** from {study.baseline}'s"
+    said = f"**How far the maps moved** from those of `{study.baseline}`"
     columns = ["augmentation", *(title for title, _ in MEASURES.values())]
     if not floor:
-        caption += f"There is no noise floor: it takes two evaluated runs of {study.baseline}."
+        caption += f"There is no noise floor: it takes two evaluated runs of `{study.baseline}`."
         return [f"{said}:", Table(columns, rows, caption)]
     caption += (
-        f"The noise floor is the same between {study.baseline} runs that differ in the seed alone "
+        f"The noise floor is the same between runs of `{study.baseline}` that differ in the seed alone "
         f"({words.plural(pairs, 'pair')}). **Bold**: beyond all of these."
     )
     return [f"{said}:", Bullets(sentences), Table(columns, rows, caption)]
@@ -400,9 +400,10 @@ def robustness(findings: Findings) -> Section:
     caption = "Without an evaluated baseline there is no relative error (mCE)."
     if errors:
         caption = (
-            f"Mean corruption error (mCE): the errors under each corruption as a share of {base}'s, "
-            "averaged over corruptions, in per cent (Hendrycks and Dietterich, arXiv 1903.12261); below "
-            "100 is more robust. ± is half of the 95% interval over the row's own seeds."
+            "Mean corruption error (mCE): the errors under each corruption as a share of those of "
+            f"`{base}`, averaged over corruptions, in per cent (Hendrycks and Dietterich, arXiv "
+            "1903.12261); below 100 is more robust. ± is half of the 95% interval over the row's own "
+            "seeds."
         )
     text = (
         f"{every[0]['images']:,} of {findings.test_images:,} test images, a stratified choice (seed "

@@ -267,15 +267,18 @@ def _read(folder: RunFolder, notes: list[str]) -> _Read | str:
     }
     settings = {k: v for k, v in settings.items() if k.removeprefix("data.") not in _DATA}
     data = {key: plain["data"][key] for key in _DATA if key in plain["data"]}
-    limit = config.trainer.limit_test_batches
     return _Read(
         Run(folder, state, why, "", config.seed, metrics, predictions, evaluation, maps),
         data,
         plain["data"].get("root"),
         settings | {"transforms": steps},
-        # 1 is one batch, 1.0 is all of them.
-        limit is not None and not (isinstance(limit, float) and limit == 1),
+        is_limit(config.trainer.limit_test_batches),
     )
+
+
+def is_limit(batches: float | None) -> bool:
+    """Whether a `trainer.limit_*_batches` leaves anything out: 1 is one batch, 1.0 is all."""
+    return batches is not None and not (isinstance(batches, float) and batches == 1)
 
 
 def _first_line(error: Exception) -> str:

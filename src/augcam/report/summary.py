@@ -1,14 +1,15 @@
 """The sentences on top of the page: what a person can decide from."""
 
 from collections import Counter
-from collections.abc import Sequence
 
 import numpy as np
 
+from augcam.config import Config
 from augcam.report import words
 from augcam.report.commands import EVALUATE, sweep_commands
 from augcam.report.findings import Findings, Standing
-from augcam.report.statistics import ClassDifferences
+from augcam.report.statistics import ClassDifferences, Difference
+from augcam.report.study import is_limit
 
 
 def summary(findings: Findings) -> str:
@@ -24,9 +25,13 @@ def summary(findings: Findings) -> str:
     metrics = next(iter(study.groups.values()))[0].metrics
     runs = [run for group in study.groups.values() for run in group]
     facts = [metrics[key] for key in ("data", "model") if metrics.get(key)]
+    if metrics.get("params"):
+        facts[-1:] = [f"{facts[-1]} of {metrics['params']:,} parameters"]
     epochs = sorted({run.metrics["epochs"] for run in runs if "epochs" in run.metrics})
     if epochs:
-        facts.append(f"{' or '.join(map(str, epochs))} epochs")
+        trained = _training_images(runs[0].folder.config())
+        of = f" of {trained:,} training images" if trained else ""
+        facts.append(f"{' or '.join(map(str, epochs))} epochs{of}")
     facts.append(f"{findings.test_images:,} test images")
     seeds = sorted({run.seed for run in runs})
     return (
@@ -46,6 +51,7 @@ def key_points(findings: Findings) -> list[str]:
         points += _cost(findings)
         points += _robust(findings)
         points += _next_steps(findings)
+        points += _reduced(findings)
     running = [str(run.folder) for run in study.runs if run.state == "running"]
     if running:
         points.append(
@@ -76,7 +82,7 @@ def _verdicts(findings: Findings) -> list[str]:
     points = []
     if first is base:
         points.append(
-            f"**Nothing is ahead of {base.label}**, which has {words.percent(base.test)} of the test "
+            f"**Nothing is ahead of `{base.label}`**, which has {words.percent(base.test)} of the test "
             f"images right ({_seeds(base)})."
         )
     else:
@@ -84,20 +90,20 @@ def _verdicts(findings: Findings) -> list[str]:
         alone = all(lead.verdict == "better" for lead in findings.lead.values())
         titles = {
             "better": f"**{first.label} {'wins' if alone else 'leads'}**",
-            "tie": f"**No winner.** {first.label} is first, but it is a tie with {base.label}",
+            "tie": f"**No winner.** {first.label} is first, but it is a tie with `{base.label}`",
         }
         title = titles.get(first.difference.verdict or "", f"**{first.label}** is first")
         points.append(
             f"{title}: {_against(first, base.label)}. It has {words.percent(first.test)} of the test "
-            f"images right, {base.label} {words.percent(base.test)}. {first.difference.why}".strip()
+            f"images right, `{base.label}` {words.percent(base.test)}. {first.difference.why}".strip()
         )
-        points += _ties(findings)
+        points += [*_runner_up(findings), *_ties(findings)]
     rest = [s for s in findings.others if s is not first and s.difference]
     for verdict, title in (
-        ("better", f"Better than {base.label}"),
-        ("worse", f"Worse than {base.label}"),
-        ("tie", f"Tied with {base.label}"),
-        (None, f"Against {base.label}"),
+        ("better", f"Better than `{base.label}`"),
+        ("worse", f"Worse than `{base.label}`"),
+        ("tie", f"Tied with `{base.label}`"),
+        (None, f"Against `{base.label}`"),
     ):
         named = [
             f"{s.label} {_against(s)}"
@@ -113,15 +119,31 @@ def _against(standing: Standing, base: str = "") -> str:
     """Such as `+1.3 points over none (95% interval 0.6 to 2.0, 3 seeds)`."""
     difference = standing.difference
     assert difference is not None
-    text = f"{words.points(difference.mean)} points{f' over {base}' if base else ''}"
+    text = f"{words.points(difference.mean)} points{f' over `{base}`' if base else ''}"
+    return f"{text} ({_interval(difference)}{_seeds(standing)})"
+
+
+def _interval(difference: Difference) -> str:
     if difference.low is None or difference.high is None:
-        return f"{text} ({_seeds(standing)})"
-    interval = words.interval(100 * difference.low, 100 * difference.high).replace("+", "")
-    return f"{text} (95% interval {interval}, {_seeds(standing)})"
+        return ""
+    ends = words.interval(100 * difference.low, 100 * difference.high).replace("+", "")
+    return f"95% interval {ends}, "
 
 
 def _seeds(standing: Standing) -> str:
     return words.plural(len(standing.runs), "seed")
+
+
+def _runner_up(findings: Findings) -> list[str]:
+    """By how much the first is ahead of the second, where that is no tie and not said elsewhere."""
+    second = findings.standings[1]
+    lead = findings.lead[second.label]
+    if lead.verdict != "better" or second.label == findings.study.baseline:
+        return []
+    return [
+        f"Ahead of the second, {second.label}, by {words.points(lead.mean).lstrip('+')} points "
+        f"({_interval(lead)}{_seeds(second)})."
+    ]
 
 
 def _ties(findings: Findings) -> list[str]:
@@ -151,16 +173,12 @@ def _cost(findings: Findings) -> list[str]:
     first, base = findings.standings[0], findings.study.baseline
     if not first.epoch_seconds:
         return []
-    text = f"**Cost**: an epoch of {first.label} took {_from_to(first.epoch_seconds)}"
-    if base and base != first.label and findings.standing(base).epoch_seconds:
-        text += f", one of {base} {_from_to(findings.standing(base).epoch_seconds)}"
-    return [f"{text}: wall time, whatever else the machine did."]
-
-
-def _from_to(seconds: Sequence[float]) -> str:
-    """The least and the greatest: wall times vary for reasons that are not the augmentation's."""
-    ends = [words.duration(min(seconds)), words.duration(max(seconds))]
-    return " to ".join(dict.fromkeys(ends))
+    text = (
+        f"**Cost**: the fastest epoch of {first.label} took {words.duration(first.epoch_seconds)}"
+    )
+    if base and base != first.label and (least := findings.standing(base).epoch_seconds):
+        text += f", that of `{base}` {words.duration(least)}"
+    return [f"{text}."]
 
 
 def _robust(findings: Findings) -> list[str]:
@@ -170,15 +188,18 @@ def _robust(findings: Findings) -> list[str]:
     best = min(errors, key=lambda label: errors[label].mean)
     first = findings.standings[0].label
     if best == base:
-        return [f"**Robustness**: nothing makes fewer errors under corruption than {base}."]
+        return [f"**Robustness**: nothing makes fewer errors under corruption than `{base}`."]
     text = (
         f"**Robustness**: {best} makes the fewest errors under corruption, "
-        f"{words.estimate(errors[best], 1)}% of {base}'s"
+        f"{words.estimate(errors[best], 1)}% of those of `{base}`"
     )
     if first not in (best, base) and first in errors:
         text += f"; {first} makes {words.estimate(errors[first], 1)}%"
-    own = f"over its seeds {words.estimate(errors[base], 1)}%" if errors[base].std else "one seed"
-    return [f"{text}. {base} itself: {own}."]
+    high, low = errors[best].high, errors[base].low
+    if high is None or low is None:
+        return [f"{text}. One seed: what another would change is unknown."]
+    text += f". The seeds of `{base}` themselves spread over {words.estimate(errors[base], 1)}%"
+    return [f"{text}: that is not yet a clear difference." if high >= low else f"{text}."]
 
 
 def _next_steps(findings: Findings) -> list[str]:
@@ -203,6 +224,39 @@ def _next_steps(findings: Findings) -> list[str]:
             f"{words.plural(len(bare), 'run')} not evaluated yet."
         )
     return steps
+
+
+def _reduced(findings: Findings) -> list[str]:
+    """What was left out for speed, or looked at too early: such numbers are not those of a full run."""
+    config = findings.standings[0].runs[0].folder.config()
+    holdout, trained = config.data.holdout, _training_images(config)
+    if holdout == "test":
+        return [
+            "**Validated on the test set** after every epoch (`data.holdout=test`): what validation "
+            "chose, the test chose."
+        ]
+    parts = []
+    if trained and trained < holdout:
+        parts.append(
+            f"trained on {trained:,} of {trained + holdout:,} images (`data.holdout={holdout}`)"
+        )
+    varying = {key for own in findings.study.differing.values() for key in own}
+    for key in ("limit_train_batches", "limit_val_batches"):
+        value = getattr(config.trainer, key)
+        if is_limit(value) and f"trainer.{key}" not in varying:
+            parts.append(f"cut by `trainer.{key}={value}`")
+    if not parts:
+        return []
+    return [f"**A reduced study**: {', '.join(parts)}. Full training may rank them otherwise."]
+
+
+def _training_images(config: Config) -> int | None:
+    """How many images an epoch trains on; None where only the data know."""
+    data = config.data
+    every = 50_000 if data.name == "cifar10" else getattr(data, "train_size", None)
+    if every is None or is_limit(config.trainer.limit_train_batches):
+        return None
+    return int(every) - (0 if data.holdout == "test" else data.holdout)
 
 
 def class_sentence(found: ClassDifferences, row: int) -> str:
