@@ -14,7 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from augcam.cli import continue_run, reported, run_of_its_own
+from augcam.cli import continue_run, help_text, reported, run_of_its_own
 from augcam.sweeps import job_of_a_sweep, settle_sweep
 
 
@@ -39,6 +39,9 @@ def main(config: DictConfig) -> float | None:
 
 if __name__ == "__main__":
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands errors on instead of printing its own
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        print(help_text(Path(__file__).parent / "conf"))
+        sys.exit()
     with reported():
         sys.argv[1:] = settle_sweep(continue_run(sys.argv[1:]))
         main()

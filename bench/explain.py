@@ -5,18 +5,17 @@
 32 images of 32x32 through a ResNet18 with the CIFAR stem, one layer and four. Everybody explains
 the same classes and ends with the maps it offers: ours and pytorch-grad-cam's at the image's size,
 torchcam's normalised and captum's rectified at the layer's. In each round all four run in a new
-order; what counts is the ratio of ours to theirs within a round. Peak memory is what torch's
-allocator held at once during one call, beyond what was there before it.
+order; what counts is the ratio of ours to theirs within a round: the median and the quartiles. Peak
+memory is what torch's allocator held at once during one call, beyond what was there before it.
 """
 
-import platform
-import random
 import statistics
-import time
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import version
 
 import torch
+from _timing import alternated, machine, markdown, ratio, show, timed
 from captum.attr import LayerGradCam
 from pytorch_grad_cam import GradCAM as PytorchGradCam
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
@@ -71,47 +70,24 @@ def peak_mebibytes(call: Callable[[], object]) -> float:
     return peak / 2**20
 
 
-def measure(calls: dict[str, Callable[[], object]]) -> dict[str, list[float]]:
-    """Seconds of each call in each of `ROUNDS` rounds, after two rounds to warm up."""
-    seconds: dict[str, list[float]] = {name: [] for name in calls}
-    order = list(calls)
-    shuffler = random.Random(0)
-    for number in range(ROUNDS + 2):
-        shuffler.shuffle(order)
-        for name in order:
-            began = time.perf_counter()
-            calls[name]()
-            if number >= 2:
-                seconds[name].append(time.perf_counter() - began)
-    return seconds
-
-
 def main() -> None:
     torch.manual_seed(0)
     model = resnet(10).eval()
     images = torch.randn(IMAGES, 3, 32, 32)
-    print(
-        f"{platform.machine()}, {torch.get_num_threads()} threads, "
-        f"Python {platform.python_version()}, torch {torch.__version__}; "
-        f"{IMAGES} images of 32x32, float32, {ROUNDS} rounds"
-    )
-    print(
-        ", ".join(f"{name} {version(name)}" for name in ("grad-cam", "torchcam", "captum")),
-        end="\n\n",
-    )
-    print("| layers | library | median s | augcam / library: median (quartiles) | peak MiB |")
-    print("|---|---|---|---|---|")
+    print(f"{machine()}; {IMAGES} images of 32x32, float32, {ROUNDS} rounds")
+    print(", ".join(f"{name} {version(name)}" for name in ("grad-cam", "torchcam", "captum")))
     for title, layers in LAYERS.items():
         calls = contenders(model, images, layers)
-        seconds = measure(calls)
+        seconds = alternated({name: partial(timed, call) for name, call in calls.items()}, ROUNDS)
+        table = markdown(title, "library", "s", "augcam / library", "peak MiB")
         for name, call in calls.items():
-            ratios = [a / b for a, b in zip(seconds[OURS], seconds[name], strict=True)]
-            low, middle, high = statistics.quantiles(ratios, n=4)
-            ratio = "1" if name == OURS else f"{middle:.2f} ({low:.2f} to {high:.2f})"
-            print(
-                f"| {title} | {name} | {statistics.median(seconds[name]):.3f} | {ratio} "
-                f"| {peak_mebibytes(call):.0f} |"
+            table.add_row(
+                name,
+                f"{statistics.median(seconds[name]):.3f}",
+                "" if name == OURS else ratio(seconds[OURS], seconds[name]),
+                f"{peak_mebibytes(call):.0f}",
             )
+        show(table)
 
 
 if __name__ == "__main__":

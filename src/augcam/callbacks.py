@@ -102,6 +102,8 @@ class Recorder(Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
+        if trainer.is_last_batch and pl_module.device.type == "cuda":
+            torch.cuda.synchronize()  # the steps that are queued belong to the epoch's time
         now = time.perf_counter()
         self.train_seconds += now - self._mark
         self._mark = now

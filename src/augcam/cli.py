@@ -17,6 +17,7 @@ import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from string import Template
 from typing import TYPE_CHECKING, TypeVar
 
 from omegaconf import OmegaConf
@@ -203,6 +204,23 @@ def continue_run(arguments: Sequence[str]) -> list[str]:
         "hydra/hydra_logging=augcam",
         "hydra.job.name=train",
     ]
+
+
+def help_text(conf: Path) -> str:
+    """What `--help` says: the template of conf/hydra/help/augcam.yaml with every group's choices.
+
+    Hydra 1.3 says the same, but copies all of its configs for each group that it lists: three seconds.
+    """
+    words = OmegaConf.create({"hydra": {"help": OmegaConf.load(conf / "hydra/help/augcam.yaml")}})
+    groups = {path.parent.relative_to(conf) for path in conf.rglob("*.yaml")} - {Path()}
+    choices = [
+        f"{group.as_posix()}: {', '.join(sorted(p.stem for p in (conf / group).glob('[!_]*.yaml')))}"
+        for group in sorted(groups, key=Path.as_posix)
+        if group.parts[0] != "hydra"
+    ]
+    return Template(words.hydra.help.template).substitute(
+        APP_CONFIG_GROUPS="\n".join(choices) + "\n"
+    )
 
 
 def options(schema: type[Options], arguments: Sequence[str], usage: str) -> Options:

@@ -6,13 +6,15 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 
-from augcam.config import Config, validate
 from augcam.errors import UserError
+
+if TYPE_CHECKING:
+    from augcam.config import Config
 
 State = Literal["finished", "interrupted", "running", "failed", "died", "foreign"]
 
@@ -39,7 +41,7 @@ class RunFolder:
         except ValueError:
             return str(self.path)
 
-    def config(self) -> Config:
+    def config(self) -> "Config":
         """The run's own config.
 
         Raises:
@@ -50,6 +52,9 @@ class RunFolder:
                 f"run={self}: not a run folder, .hydra/config.yaml is missing; "
                 "give a folder that train.py made"
             )
+        # Here: pydantic and the schema take 0.4 s that --help does not need.
+        from augcam.config import validate
+
         loaded = OmegaConf.load(self.config_file)
         if not isinstance(loaded, DictConfig):
             raise UserError(f"run={self}: .hydra/config.yaml holds no config")

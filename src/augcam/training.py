@@ -90,8 +90,9 @@ def train(config: Config, folder: RunFolder) -> RunResult:
             cam(torch.zeros(1, 3, *data.train_set.images.shape[1:3]))
     recorder = Recorder(config.trainer.log_every_n_steps)
     trainer = build_trainer(config, folder, data, recorder)
-    log.info(described(config, folder, data, classifier, trainer))
-    if config.data.holdout == "test":
+    if trainer.is_global_zero:
+        log.info(described(config, folder, data, classifier, trainer))
+    if config.data.holdout == "test" and trainer.is_global_zero:
         log.warning(
             "data.holdout=test: every epoch is validated on the test set, and best.ckpt chosen by it; "
             "such numbers compare only with others made so"
