@@ -52,6 +52,9 @@ def settle_sweep(arguments: Sequence[str]) -> list[str]:
 
     Without `-m` the arguments come back as they are. A sweep without `sweep.name` and `sweep.dir`
     gets a name of its own: every process of it must see the same.
+
+    Raises:
+        UserError: its jobs would start the whole sweep again.
     """
     if not {"-m", "--multirun"} & set(arguments):
         return list(arguments)
@@ -61,6 +64,8 @@ def settle_sweep(arguments: Sequence[str]) -> list[str]:
     except OverrideParseException:
         return list(arguments)  # Hydra says what is wrong with it
     keys = {override.key_or_group for override in overrides}
+    said = {o.key_or_group: str(o.value()) for o in overrides if not o.is_sweep_override()}
+    refuse_relaunch(said.get("trainer.strategy") or said.get("trainer", ""))
     added = []
     if not {"sweep.name", "sweep.dir", "hydra.sweep.dir"} & keys:
         added.append(f"sweep.name={datetime.now():%Y-%m-%d_%H-%M-%S}_{unique()}")
@@ -74,6 +79,19 @@ def settle_sweep(arguments: Sequence[str]) -> list[str]:
                 default for default in defaults if default.split("=")[0].lstrip("+") not in keys
             ]
     return [*arguments, *added]
+
+
+def refuse_relaunch(strategy: str) -> None:
+    """Refuse a strategy whose further processes run the command again: here, the whole sweep.
+
+    Raises:
+        UserError: `strategy` is such a one, as ddp is.
+    """
+    if strategy.startswith("ddp") and not strategy.startswith(("ddp_fork", "ddp_notebook")):
+        raise UserError(
+            f"trainer.strategy={strategy}: it would start the whole sweep again on every rank; "
+            "use trainer.strategy=ddp_fork in a sweep"
+        )
 
 
 @contextmanager

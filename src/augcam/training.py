@@ -45,6 +45,7 @@ from augcam.explain.cam import GradCAM
 from augcam.folder import RunFolder
 from augcam.model.classifier import Classifier
 from augcam.pictures import confusion_figure, curves_figure, figure_array, save_png
+from augcam.sweeps import refuse_relaunch
 
 log = logging.getLogger(__name__)
 
@@ -501,15 +502,9 @@ def train_in_hydra_folder(tree: DictConfig, config: Config) -> float | None:
     folder = RunFolder(hydra.runtime.output_dir)
     began = time.perf_counter()
     strategy, devices = config.trainer.strategy, config.trainer.devices
-    forks = strategy.startswith("ddp_fork") or strategy.startswith("ddp_notebook")
-    several = strategy.startswith("ddp") or (strategy == "auto" and devices != 1)
-    if hydra.mode == RunMode.MULTIRUN and several and not forks:
-        if strategy != "auto":
-            raise UserError(
-                f"trainer.strategy={strategy}: it would start the whole sweep again on every rank; "
-                "use trainer.strategy=ddp_fork in a sweep"
-            )
-        if torch.cuda.device_count() > 1:
+    if hydra.mode == RunMode.MULTIRUN:
+        refuse_relaunch(strategy)  # where the strategy varies, the sweep's door could not
+        if strategy == "auto" and devices != 1 and torch.cuda.device_count() > 1:
             raise UserError(
                 f"trainer.devices={devices}: a sweep's job uses one device, trainer.devices=1, or "
                 "several with trainer.strategy=ddp_fork"
