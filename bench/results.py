@@ -325,8 +325,8 @@ def ablation_page() -> str:
     return f"""# What each part of the flagship is worth
 
 `experiment=flagship` trains ResNet18 for 35 epochs, which takes a GPU. This is the recipe on a budget
-that two CPU cores can pay, one part taken away or exchanged at a time: a ResNet10 of width 16, 30 epochs
-on 5,000 images, so that the network sees its images as often as in the real recipe. Judged on 20,000
+that two CPU cores can pay, one part taken away or exchanged at a time: a ResNet10 of width 16, 20 epochs
+on 5,000 images, so that the network sees each image more than a few times. Judged on 20,000
 images held out of the training set, never on the test set.
 
     python train.py {BUDGET} {SEEDS}

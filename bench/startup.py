@@ -7,7 +7,8 @@ Each answer is a new process. In a round every command runs once, in a new order
 within a round: the median and the quartiles. All is warm: two rounds are thrown away.
 
 - `--help` and two mistakes (a choice that there is not, found by Hydra; a value out of range, found by
-  AugCAM's schema), beside `python -c "import hydra"`, from start to exit.
+  AugCAM's schema), beside `python -c "import hydra"`, from start to exit. So is the first mistake in
+  the smallest Hydra app, of one key: faster than that no answer from Hydra can be.
 - `train.py` from its start to the end of its first training step, beside one `python -c` that imports
   the same libraries, to the end of the imports. The step is seen from outside: an epoch is given one
   batch and no validation, so that the line "epoch 1/..." follows the step at once; then the process is
@@ -38,8 +39,18 @@ LIBRARIES = (
     "torchvision, torchmetrics.classification, pytorch_lightning, albumentations, matplotlib.figure, "
     "torch.utils.tensorboard"
 )
+SMALLEST_APP = """
+import hydra
+
+@hydra.main(version_base="1.3", config_path=None)
+def main(config):
+    pass
+
+main()
+"""
 ANSWERS = {
     'python -c "import hydra"': (["-c", "import hydra"], 0),
+    "the smallest Hydra app, key=1 (no such key)": (["smallest_app.py", "key=1"], 1),
     "train.py --help": ([*TRAIN, "--help"], 0),
     "train.py aug=cutuot (no such choice)": ([*TRAIN, "aug=cutuot"], 2),
     "train.py trainer.max_epochs=0 (out of range)": ([*TRAIN, "trainer.max_epochs=0"], 2),
@@ -88,6 +99,7 @@ def packages(arguments: list[str], pattern: str, folder: str) -> set[str]:
 
 def answers(rounds: int, folder: str) -> None:
     """`--help` and mistakes beside `import hydra`."""
+    Path(folder, "smallest_app.py").write_text(SMALLEST_APP)
     seconds = alternated(
         {name: partial(until_exit, *answer, folder) for name, answer in ANSWERS.items()}, rounds
     )

@@ -11,6 +11,8 @@ in it; also the copy to the device and Normalize, which the others are spared. I
 augmentation (bench/data.py), validation, pictures and start-up (bench/end_to_end.py, startup.py).
 
 - plain: same network, precision, layout, loss and optimizer, OneCycle too; no metrics, no logging.
+  All share one process, so they have AugCAM's allocator settings too; what these are worth is measured
+  apart, on a CPU: the plain loop in processes of its own, in turn with and without them.
 - pytorch-cifar: as in kuangliu/pytorch-cifar's main.py: float32, NCHW, SGD with momentum .9 and weight
   decay 5e-4, loss and accuracy read at every step. Its ResNet18 is the same arithmetic as ours.
 
@@ -25,16 +27,18 @@ does one after the other, so the two times add up; a compiler could merge operat
 import argparse
 import copy
 import itertools
+import multiprocessing
 import random
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
-from _timing import Seconds, composed, machine, markdown, ratio, real_run, show, timed
+from _timing import Seconds, alternated, composed, machine, markdown, ratio, real_run, show, timed
 from pytorch_lightning import Callback
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -264,6 +268,33 @@ class Limit:
         )
 
 
+def alone(config: Config, bf16: bool, steps: int, keep: bool) -> float:
+    """Seconds of `steps` plain steps in this process, on memory that it keeps or gives back."""
+    if keep:
+        runs.keep_freed_memory()
+    network = runs.build_network(config, 10).train().to(memory_format=torch.channels_last)
+    size = config.data.batch_size
+    images = torch.randn(size, 3, 32, 32).to(memory_format=torch.channels_last)
+    labels = torch.randint(10, (size,))
+    step = plain_step(network, config, bf16, steps_in_all=steps + 2)
+    step(images, labels)
+    return timed(turn(step, [(images, labels)], steps))
+
+
+def allocator(config: Config, bf16: bool, rounds: int, steps: int) -> None:
+    """What it is worth that a run keeps the memory that it frees."""
+
+    def measure(keep: bool) -> float:
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+            return process.submit(alone, config, bf16, steps, keep).result()
+
+    seconds = alternated({"kept": lambda: measure(True), "not": lambda: measure(False)}, rounds, 0)
+    print(
+        "\nhand-written loop in a process of its own, so many times as fast where freed memory is "
+        f"kept: {ratio(seconds['not'], seconds['kept'])}"
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", choices=["cpu", "cuda"], default=None)
@@ -306,6 +337,8 @@ def main() -> None:
             )
         show(table)
         print(f"\n{limit}")
+        if device == "cpu":
+            allocator(config, bf16, rounds=min(asked.rounds, 5), steps=5)
     if hardware != "bf16-mixed":
         print("\nbf16: not run: no bf16 hardware")
 

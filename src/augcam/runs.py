@@ -1,5 +1,6 @@
 """Config -> data and network, for a new run and for a finished one."""
 
+import ctypes
 import os
 import platform
 import zipfile
@@ -261,6 +262,19 @@ def auto_precision(accelerator: str) -> str:
         native = capabilities.get("avx512_bf16") or capabilities.get("amx_bf16")
         return "bf16-mixed" if native else "32-true"
     return "32-true"
+
+
+def keep_freed_memory() -> None:
+    """Let this process keep the memory that tensors on the CPU give back, where glibc is the allocator.
+
+    By default blocks above 32 MB, an activation of ResNet18's first stage, go back to the system at
+    once, and each new one is filled with zeros, page by page: 10% of a training step.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        mallopt = ctypes.CDLL(None).mallopt
+        m_trim_threshold, m_mmap_max = -1, -4  # malloc.h
+        mallopt(m_mmap_max, 0)
+        mallopt(m_trim_threshold, -1)  # never
 
 
 def auto_workers(accelerator: str) -> int:

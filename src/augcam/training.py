@@ -179,6 +179,8 @@ def build_trainer(
     if flags["benchmark"] is None:
         flags["benchmark"] = runs.uses_gpu(flags["accelerator"]) and not flags["deterministic"]
     torch.backends.cuda.matmul.allow_tf32 = True  # as cuDNN's convolutions do by default
+    if not runs.uses_gpu(flags["accelerator"]):
+        runs.keep_freed_memory()
     if not config.data.holdout:
         flags["limit_val_batches"] = 0  # or Lightning warns of a loader without batches
     preview = first_of_each_class(data.train_set.labels, config.preview.samples)

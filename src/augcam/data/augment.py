@@ -156,8 +156,10 @@ def tail(
     device = images.device
     shift = torch.as_tensor(mean, dtype=torch.float32, device=device).mul(255)
     factor = torch.as_tensor(std, dtype=torch.float32, device=device).mul(255).reciprocal()
-    # Channels last in both, so that the sums run along contiguous memory.
-    return images.float().sub_(shift).mul_(factor).permute(0, 3, 1, 2)
+    # Written out for every pixel: torch does not vectorise over an innermost dimension of three.
+    pixels = images.shape[1] * images.shape[2]
+    rows = images.flatten(1).float().sub_(shift.repeat(pixels)).mul_(factor.repeat(pixels))
+    return rows.view(images.shape).permute(0, 3, 1, 2)
 
 
 class PadCrop(A.ImageOnlyTransform):

@@ -28,6 +28,11 @@ class Batch(NamedTuple):
     labels: torch.Tensor
     index: torch.Tensor  # type: ignore[assignment]  # a tuple has a method of that name
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # From a worker as arrays, whose bytes go through the pipe. A tensor is sent as a file
+        # descriptor, for which the receiver waits until a thread of the busy worker gets its turn.
+        return _from_arrays, tuple(part.cpu().numpy() for part in self)
+
 
 class ImageDataModule(pl.LightningDataModule):
     """A source's images as batches: augmented for training, untouched for validation and test.
@@ -350,6 +355,10 @@ class EvalLoader:
                 torch.from_numpy(self.set.labels[index]),
                 torch.from_numpy(index),
             )
+
+
+def _from_arrays(*arrays: np.ndarray) -> Batch:
+    return Batch(*map(torch.from_numpy, arrays))
 
 
 def _as_it_is(batch: Any) -> Any:
