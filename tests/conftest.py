@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -40,9 +41,15 @@ def compose(overrides: Sequence[str] = ()) -> DictConfig:
     return OmegaConf.create(raw)
 
 
-def train_py(*arguments: str, **options) -> subprocess.CompletedProcess[str]:
+def python(*arguments: str, **options) -> subprocess.CompletedProcess[str]:
     """Run the real command line in a process of its own and wait for it."""
     return subprocess.run(
-        [sys.executable, str(ROOT / "train.py"), *arguments],
-        capture_output=True, text=True, timeout=300, **options,
-    )  # fmt: skip
+        [sys.executable, *arguments], capture_output=True, text=True, timeout=300, **options
+    )
+
+
+train_py = partial(python, str(ROOT / "train.py"))
+evaluate = partial(python, "-m", "augcam.evaluate")
+explain = partial(python, "-m", "augcam.explain")
+preview = partial(python, "-m", "augcam.preview")
+report = partial(python, "-m", "augcam.report")

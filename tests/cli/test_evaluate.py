@@ -10,14 +10,7 @@ import pytest
 
 from augcam.folder import RunFolder
 from tests.cli.test_train import TINY
-from tests.conftest import compose, train_py
-
-
-def evaluate(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "augcam.evaluate", *arguments],
-        capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
+from tests.conftest import compose, evaluate, train_py
 
 
 @pytest.fixture(scope="module")

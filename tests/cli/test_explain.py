@@ -3,8 +3,6 @@
 import json
 import pickle
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,14 +12,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.cli.test_train import TINY
-from tests.conftest import train_py
-
-
-def explain(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "augcam.explain", *arguments],
-        capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
+from tests.conftest import explain, train_py
 
 
 @pytest.fixture(scope="module")

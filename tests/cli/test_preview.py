@@ -9,16 +9,9 @@ import pytest
 from PIL import Image
 
 from tests.cli.test_train import TINY
-from tests.conftest import CIFAR, ROOT, needs_cifar, train_py
+from tests.conftest import CIFAR, ROOT, needs_cifar, preview, train_py
 
 DATA = ["data=shapes", "data.train_size=300", "data.test_size=20", "data.holdout=50"]
-
-
-def preview(*arguments: str, **options) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "augcam.preview", *arguments],
-        capture_output=True, text=True, timeout=300, check=False, **options,
-    )  # fmt: skip
 
 
 def test_a_picture_of_each_pipeline_and_one_page_of_all(tmp_path):

@@ -5,7 +5,6 @@ import json
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from augcam.data.shapes import CLASSES
 from augcam.errors import UserError
 from augcam.folder import RunFolder
 from augcam.report.__main__ import main, write_report
+from tests.conftest import report
 from tests.report.make import make_run, make_started, make_sweep
 
 HEADINGS = [
@@ -53,10 +53,7 @@ def sweep(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def page(sweep) -> Path:
     """Through the real command line."""
-    done = subprocess.run(
-        [sys.executable, "-m", "augcam.report", str(sweep)],
-        capture_output=True, text=True, timeout=600, check=False,
-    )  # fmt: skip
+    done = report(str(sweep))
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == [str(sweep / "report.html")]
     return sweep / "report.html"
@@ -320,10 +317,7 @@ def test_a_wrong_request_is_refused_in_words(page, sweep, arguments, words):
 
 
 def test_a_refusal_has_exit_status_2_and_writes_nothing(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-m", "augcam.report", str(tmp_path)],
-        capture_output=True, text=True, timeout=600, check=False,
-    )  # fmt: skip
+    done = report(str(tmp_path))
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     assert len(done.stderr.strip().splitlines()) <= 3

@@ -20,6 +20,16 @@ TINY = [
     "model=resnet10", "model.width=8", "explain.images=3", "trainer.accelerator=cpu",
 ]  # fmt: skip
 CLASSES = 10
+# What a finished run leaves besides its event files.
+FILES = {
+    ".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml",
+    "checkpoints/best.ckpt", "checkpoints/last.ckpt",
+    "figures/accuracy.png", "figures/loss.png",
+    "figures/augmentation_preview.png",
+    "figures/confusion_test.png", "figures/confusion_val.png",
+    "figures/gradcam_misclassified.png", "figures/gradcam_tracked.png",
+    "hparams.yaml", "metrics.json", "test_predictions.npz", "train.log",
+}  # fmt: skip
 
 
 def events(folder: Path) -> EventAccumulator:
@@ -41,15 +51,7 @@ def test_the_exact_tree_of_files(finished):
     # Lightning closes its writer after fit and opens another for the test: one file each.
     event_files = {name for name in found if name.startswith("events.out.tfevents.")}
     assert len(event_files) == 2
-    assert found - event_files == {
-        ".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml",
-        "checkpoints/best.ckpt", "checkpoints/last.ckpt",
-        "figures/accuracy.png", "figures/loss.png",
-        "figures/augmentation_preview.png",
-        "figures/confusion_test.png", "figures/confusion_val.png",
-        "figures/gradcam_misclassified.png", "figures/gradcam_tracked.png",
-        "hparams.yaml", "metrics.json", "test_predictions.npz", "train.log",
-    }  # fmt: skip
+    assert found - event_files == FILES
 
 
 def test_metrics_json(finished):
