@@ -462,7 +462,7 @@ def quiet_libraries() -> None:
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     # Lightning 2.6 calls a constructor that torch 2.15 deprecates.
     warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
-    # It advises workers for every loader; on a CPU they were measured slower (conf/data/_loader.yaml).
+    # It advises workers for every loader; on a CPU they gain nothing (docs/performance.md).
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     # Continuing a run in its own folder is what run=DIR is for.
     warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")

@@ -17,7 +17,6 @@ from augcam.explain.faithfulness import (
     baselines,
     cascading_randomisation,
     concentration,
-    degenerate,
     energy_share,
     evaluate,
     impute,
@@ -554,11 +553,6 @@ class TestConcentration:
         pairs = np.abs(np.subtract(*np.meshgrid(values, values))).mean()
         expected = pairs / (2 * values.mean()) * 30 / 29
         assert concentration(values.reshape(1, 5, 6)) == pytest.approx([expected])
-
-    def test_degenerate(self):
-        maps = torch.stack([torch.zeros(2, 2), torch.eye(2), torch.full((2, 2), torch.nan)])
-        assert degenerate(maps).tolist() == [True, False, True]
-        assert degenerate(maps.bfloat16()).tolist() == [True, False, True]
 
 
 class TestBaselines:

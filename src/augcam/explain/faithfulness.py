@@ -69,18 +69,6 @@ _TIES, _NOISE, _RANDOM_MAP, _RADIUS, _MOSAIC = range(5)
 # ---------------------------------------------------------------------- maps and their order
 
 
-def degenerate(maps: Maps) -> np.ndarray:
-    """Which maps say nothing: constant ones, and those with a value that is not finite.
-
-    Args:
-        maps: (B, h, w).
-
-    Returns:
-        (B,) bool.
-    """
-    return _clean(maps)[1]
-
-
 def _clean(maps: Maps) -> tuple[np.ndarray, np.ndarray]:
     """Maps as float64 (B, h, w), the degenerate ones zero; and which those are, (B,) bool."""
     if isinstance(maps, Tensor):
