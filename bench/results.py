@@ -326,8 +326,7 @@ def ablation_page() -> str:
 
 `experiment=flagship` trains ResNet18 for 35 epochs, which takes a GPU. This is the recipe on a budget
 that two CPU cores can pay, one part taken away or exchanged at a time: a ResNet10 of width 16, 20 epochs
-on 5,000 images, so that the network sees each image more than a few times. Judged on 20,000
-images held out of the training set, never on the test set.
+on 5,000 images. Judged on 20,000 images held out of the training set, never on the test set.
 
     python train.py {BUDGET} {SEEDS}
 

@@ -268,7 +268,7 @@ def keep_freed_memory() -> None:
     """Let this process keep the memory that tensors on the CPU give back, where glibc is the allocator.
 
     By default blocks above 32 MB, an activation of ResNet18's first stage, go back to the system at
-    once, and each new one is filled with zeros, page by page: 10% of a training step.
+    once, and each new one is filled with zeros, page by page (docs/performance.md has what that costs).
     """
     if platform.libc_ver()[0] == "glibc":
         mallopt = ctypes.CDLL(None).mallopt

@@ -192,6 +192,13 @@ class TestEpochLoader:
             assert torch.equal(a.images, b.images)
         loader.close()
 
+    def test_a_worker_hands_over_bytes_and_not_file_descriptors(self):
+        """A tensor in shared memory is fetched from the worker, which has other things to do."""
+        loader = self.loader(workers=1)
+        for batch in loader:
+            assert not any(part.is_shared() for part in batch)
+        loader.close()
+
     def test_the_global_random_state_is_left_alone(self):
         before = torch.get_rng_state()
         list(self.loader())
