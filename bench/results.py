@@ -75,7 +75,7 @@ RECIPES = (
 
 
 def keep(key: str, folders: Iterable[str]) -> None:
-    """Copy of each run's metrics.json what the pages need, without paths.
+    """Copy of each run's metrics.json what the pages need, without paths, and its log, epoch by epoch.
 
     Raises:
         UserError: the key is no row, or a folder has no metrics.json.
@@ -103,6 +103,9 @@ def keep(key: str, folders: Iterable[str]) -> None:
         target = KEPT / key / f"{prefix}seed{metrics['seed']}.json"
         target.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(target, json.dumps(metrics, separators=(",", ":")) + "\n")
+        log = (folder.path / "train.log").read_text().splitlines(keepends=True)
+        ends_of_epochs = "".join(line for line in log if " batch " not in line)
+        write_atomically(target.with_suffix(".log"), ends_of_epochs)
         print(f"{target.relative_to(ROOT)}: {metrics['status']} after {metrics['epochs']} epochs")
 
 
@@ -226,16 +229,18 @@ def how_made() -> str:
     """Where and with what each kept run was made."""
     rows = []
     for recipe in RECIPES:
-        for run in kept(recipe.key) + kept(recipe.key, TESTED):
+        for prefix, run in [(p, run) for p in ("", TESTED) for run in kept(recipe.key, p)]:
             e = run["environment"]
+            log = KEPT / recipe.key / f"{prefix}seed{run['seed']}.log"
             rows.append([
                 recipe.title, str(run["seed"]), " ".join(["python train.py", *run["overrides"]]),
                 f"{run['status']}, {run['epochs']} of {run['max_epochs']} epochs",
                 duration(run["wall_seconds"]), f"{run['train_images_per_second']:.0f}",
                 f"{e['device']}, {e['cores']} cores, {e['precision']}", e["torch"],
+                f"[log]({log.relative_to(ROOT / 'docs')})" if log.exists() else "",
             ])  # fmt: skip
     return table(
-        ["recipe", "seed", "command", "state", "time", "images/s", "device", "torch"],
+        ["recipe", "seed", "command", "state", "time", "images/s", "device", "torch", "log"],
         [[*row[:2], f"`{row[2]}`", *row[3:]] for row in rows],
     )
 
