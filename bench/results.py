@@ -4,7 +4,8 @@
     python bench/results.py keep ablation outputs/ablation
     python bench/results.py                               # write the pages from what is kept
 
-A row without runs says "not run". What others report is the only number that is written by hand.
+A row without runs says "not run". Only what others report, and the note on
+how D starts, are written by hand.
 """
 
 import json
@@ -299,6 +300,17 @@ compare; such numbers are chosen on the test set and stand nowhere else.
 {first_epochs()}
 
 Their figures are those of their notebooks' logs, rounded.
+
+D starts lower than theirs does, for two things that their text does not say. Their network has PyTorch's
+default weights: the sum of all |w| in their log, 109,214 after the first epoch, is that of such a
+network (109,454); torchvision's He initialisation, which AugCAM uses, has twice that (224,571, both
+`sum(p.abs().sum() for p in resnet(10).parameters())`). Before BatchNorm the same rate is the larger a
+step, the smaller the weights are (van Laarhoven, arXiv 1706.05350), and OneCycle begins at a rate of
+0.0004. And their OneCycleLR moves the momentum, from .95 at first, where they write .9. In a ResNet18 of
+width 16 the first epoch ends at 30.5% as the recipe is
+(`python train.py experiment=seed/d data.holdout=test model.width=16 scheduler.total_steps=27335
+trainer.max_epochs=1`), at 36.1% with `scheduler.cycle_momentum=true` too, and at 46.6% when each
+convolution also starts as its `reset_parameters()` leaves it (n = 1 each).
 
 ## Class by class
 
