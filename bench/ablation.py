@@ -5,8 +5,8 @@
     python bench/results.py
 
 The flagship's 35 epochs of ResNet18 on 50,000 images need a GPU. Here a ResNet10 of width 16 trains for
-20 epochs on 5,000 images. Each change takes one part away, and is judged on 20,000 images held out of
-the training set, not on the test set. Two changes run at a time, one core each.
+20 epochs on 5,000 images. Each change takes one part away or exchanges it, and is judged on 20,000
+images held out of the training set, not on the test set. Two changes run at a time, one core each.
 """
 
 import os
@@ -52,10 +52,10 @@ def sweep(key: str, folder: str) -> int:
 
 
 def main(folder: str) -> int:
-    """Every change. The worst exit status."""
+    """Every change. 1 if one of them failed, else 0."""
     Path(folder).mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(2) as pool:
-        return max(pool.map(lambda key: sweep(key, folder), CHANGES))
+        return int(any(list(pool.map(lambda key: sweep(key, folder), CHANGES))))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,17 @@
 """The pages with measured numbers are exactly what the kept runs say."""
 
+import json
 import subprocess
 import sys
 
-from tests.conftest import ROOT
+import pytest
+from omegaconf import OmegaConf
+
+from augcam.errors import UserError
+from tests.conftest import ROOT, compose
+
+sys.path.insert(0, str(ROOT / "bench"))
+import results
 
 
 def test_results_ablation_and_readme_are_what_the_script_writes():
@@ -12,3 +20,106 @@ def test_results_ablation_and_readme_are_what_the_script_writes():
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_mean_and_spread():
+    assert results.mean_and_spread([0.93, 0.94, 0.95]) == "94.00 ± 1.00 (n = 3)"
+    assert results.mean_and_spread([0.93]) == "93.00 (n = 1)"
+
+
+def test_a_difference_comes_with_welchs_interval():
+    # Standard error sqrt(1/3 + 1/3), 4 degrees of freedom: 2.7764 x 0.8165 = 2.27.
+    assert results.difference([0.71, 0.72, 0.73], [0.69, 0.70, 0.71]) == "+2.00 (−0.27 to +4.27)"
+    assert results.difference([0.72], [0.69, 0.70, 0.71]) == "+2.00"
+
+
+@pytest.fixture
+def keep_run(tmp_path, monkeypatch):
+    """Puts a made run where the kept ones lie."""
+    monkeypatch.setattr(results, "KEPT", tmp_path)
+
+    def keep(key, seed, accuracy, epochs, status="finished", prefix="", history=()):
+        run = {
+            "status": status, "seed": seed, "max_epochs": epochs, "wall_seconds": 60.0,
+            "test": {"accuracy": accuracy} if status == "finished" else None,
+            "history": list(history), "environment": {"device": "cpu"},
+        }  # fmt: skip
+        (tmp_path / key).mkdir(parents=True, exist_ok=True)
+        (tmp_path / key / f"{prefix}{results.stem(run)}.json").write_text(json.dumps(run))
+
+    return keep
+
+
+class TestAccuracyCell:
+    recipe = results.BY_KEY["seed_d"]
+
+    def test_nothing_run(self, keep_run):
+        assert results.accuracy_cell(self.recipe) == "not run: needs a GPU"
+
+    def test_shorter_runs_say_so_and_are_not_mixed(self, keep_run):
+        keep_run("seed_d", 1, 0.60, epochs=2)
+        keep_run("seed_d", 1, 0.80, epochs=10)
+        keep_run("seed_d", 2, 0.82, epochs=10)
+        keep_run("seed_d", 3, 0.90, epochs=35, status="interrupted")
+        assert (
+            results.accuracy_cell(self.recipe)
+            == "81.00 ± 1.41 (n = 2) after 10 epochs; whole: not run"
+        )
+
+    def test_whole_runs_count_alone(self, keep_run):
+        keep_run("seed_d", 1, 0.80, epochs=10)
+        keep_run("seed_d", 1, 0.93, epochs=35)
+        keep_run("seed_d", 2, 0.99, epochs=35, prefix=results.TESTED)
+        assert results.accuracy_cell(self.recipe) == "93.00 (n = 1)"
+
+
+def test_first_epochs_stay_in_their_columns_and_the_best_is_picked(keep_run):
+    history = [
+        {"epoch": epoch, "val/accuracy": accuracy}
+        for epoch, accuracy in ((1, 0.50), (3, 0.70), (4, 0.65))
+    ]
+    keep_run("seed_c", 1, 0.65, epochs=4, prefix=results.TESTED, history=history)
+    row = next(line for line in results.first_epochs().splitlines() if "seed/c" in line)
+    cells = [cell.strip() for cell in row.split("|")[2:-1]]
+    assert cells == ["1", "50.0", "", "70.0", "65.0", "", "70.0 (3)"]
+
+
+def test_the_papers_difference_is_of_runs_of_one_length(keep_run):
+    for seed, accuracy in enumerate((0.69, 0.70, 0.71), 1):
+        keep_run("paper_crop_flip", seed, accuracy, epochs=30)
+        keep_run("paper_crop_flip_cutout", seed, accuracy + 0.02, epochs=30)
+    assert results.paper_difference() == "+2.00 (−0.27 to +4.27) after 30 epochs"
+    keep_run("paper_crop_flip_cutout", 1, 0.95, epochs=60)
+    assert results.paper_difference() == "not run"
+
+
+class TestKeep:
+    @pytest.fixture
+    def folder(self, tmp_path, keep_run):
+        """A run folder of `experiment=seed/d seed=7`, stopped after an epoch."""
+        folder = tmp_path / "run"
+        (folder / ".hydra").mkdir(parents=True)
+        (folder / ".hydra" / "overrides.yaml").write_text("- experiment=seed/d\n- data.root=/x\n")
+        (folder / "train.log").write_text("epoch 1/35  batch 3/781\nepoch 1/35  train loss 2\n")
+        metrics = {
+            "config": OmegaConf.to_container(
+                compose(["experiment=seed/d", "seed=7"]), resolve=True
+            ),
+            "status": "interrupted", "seed": 7, "epochs": 1,
+            "history": [{"epoch": 1, "val/accuracy": 0.5, "train/ece": 0.1}],
+        }  # fmt: skip
+        (folder / "metrics.json").write_text(json.dumps(metrics))
+        return folder
+
+    def test_a_run_is_kept_without_paths_and_with_the_ends_of_its_epochs(self, tmp_path, folder):
+        results.keep("seed_d", [str(folder)])
+        kept = json.loads((tmp_path / "seed_d" / "35epochs_seed7.json").read_text())
+        assert kept["overrides"] == ["experiment=seed/d"]
+        assert kept["history"] == [{"epoch": 1, "val/accuracy": 0.5}]
+        assert "config" not in kept
+        log = (tmp_path / "seed_d" / "35epochs_seed7.log").read_text()
+        assert log == "epoch 1/35  train loss 2\n"
+
+    def test_another_recipes_run_is_refused(self, folder):
+        with pytest.raises(UserError, match="its aug is not that of experiment=seed/e"):
+            results.keep("seed_e", [str(folder)])

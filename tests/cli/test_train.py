@@ -227,13 +227,18 @@ def test_without_holdout_there_is_no_validation(tmp_path):
 
 def test_validating_on_the_test_set_is_marked(tmp_path):
     done = train_py(
-        *TINY, "data.holdout=test", "trainer.max_epochs=1", f"hydra.run.dir={tmp_path / 'run'}"
+        *TINY, "data.holdout=test", "trainer.max_epochs=3", f"hydra.run.dir={tmp_path / 'run'}"
     )
     assert done.returncode == 0, done.stdout + done.stderr
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert metrics["val"]["confusion"] == metrics["test"]["confusion"]
     assert "best.ckpt chosen by it" in done.stdout + done.stderr
     assert "val = test set" in done.stdout
+    accuracies = [row["val/accuracy"] for row in metrics["history"]]
+    best = max(accuracies)
+    row = next(line for line in done.stdout.splitlines() if "best epoch" in line)
+    assert f"best epoch: {accuracies.index(best) + 1}" in row
+    assert f"{best:.2%}" in row
 
 
 def test_multirun_makes_a_folder_for_each_job(tmp_path):

@@ -228,7 +228,7 @@ class Cutout(A.ImageOnlyTransform):
         self, params: dict[str, Any], data: dict[str, Any]
     ) -> dict[str, Any]:
         height, width = params["shape"][:2]
-        # The authors' clip(centre - size // 2, 0, side) to clip(centre + size // 2, 0, side).
+        # As the authors' code for even sizes; of an odd one it makes the next smaller even one.
         top = self.py_random.randrange(height) - self.size // 2
         left = self.py_random.randrange(width) - self.size // 2
         return {
