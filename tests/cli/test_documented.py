@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from augcam.config import validate
 from augcam.data import augment
@@ -38,6 +39,24 @@ def test_each_documented_command_runs(tmp_path, command):
         arguments = ["-m", "aug=none,cutout", "seed=1"]
     done = train_py(*arguments, *LITTLE, *folders)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        line
+        for page in sorted((ROOT / "docs").glob("*.md"))
+        for line in re.findall(r"^    python train.py ([^#\n$]+)$", page.read_text(), flags=re.M)
+    ],
+)
+def test_each_command_of_the_docs_is_a_config(command):
+    arguments = shlex.split(command)
+    if sweep := "-m" in arguments:
+        arguments.remove("-m")
+    for parsed in OverridesParser.create().parse_overrides(arguments):
+        assert parsed.is_sweep_override() <= sweep, f"{parsed.input_line}: a sweep wants -m"
+    # Of a sweep, the job with the first of all choices.
+    validate(compose([re.sub(r"^([\w.]+=[^,{]+),.*", r"\1", one) for one in arguments]))
 
 
 def test_your_own_images(tmp_path):
