@@ -215,15 +215,16 @@ def short() -> str:
 
 
 def first_epochs() -> str:
-    """Recipes that have a reference's log: both curves, epoch by epoch, tested on the test set."""
+    """Curves on the test set, epoch by epoch: the references' logs, and the runs that were tested so."""
     count = max(len(recipe.theirs) for recipe in RECIPES)
     rows = []
     for recipe in RECIPES:
-        if not recipe.theirs:
-            continue
         runs = kept(recipe.key, TESTED)
+        if recipe.theirs:
+            rows.append([f"{recipe.title}, theirs", "", *map(str, recipe.theirs), recipe.best])
+        elif not runs:
+            continue
         curve = [tested(runs, epoch) for epoch in range(1, count + 1)]
-        rows.append([f"{recipe.title}, theirs", "", *map(str, recipe.theirs), recipe.best])
         rows.append([
             f"`{recipe.command} data.holdout=test`", str(len(runs)), *curve, best_of_all(runs),
         ])  # fmt: skip
