@@ -5,7 +5,7 @@
     python bench/results.py                               # write the pages from what is kept
 
 A row without runs says "not run". Only what others report, and the note on
-how D starts, are written by hand.
+how C and D start, are written by hand.
 """
 
 import json
@@ -361,22 +361,31 @@ compare; such numbers are chosen on the test set, and are in no other table.
 
 Their figures are those of their notebooks' logs, rounded.
 
-D starts lower than theirs does, most probably for two things that their text does not say.
+C and D start lower than theirs do, most probably for two things that their texts do not say.
 
-- Their network has PyTorch's default weights. The sum of all |w| in their log, 109,214 after the first
+- D's network has PyTorch's default weights. The sum of all |w| in its log, 109,214 after the first
   epoch, is that of such a network (109,454); torchvision's He initialisation, which AugCAM uses, has
   twice that (224,571; both `sum(p.abs().sum() for p in resnet(10).parameters())`). Where BatchNorm
   follows, a step of the same size turns a weight the more, the smaller it is (van Laarhoven, arXiv
-  1706.05350), and OneCycle begins with steps of 0.0004.
-- Their OneCycleLR moves the momentum, from .95 at first, where they write .9.
+  1706.05350), and D's OneCycle begins with steps of 0.0004. C's notebook does not touch the weights
+  either.
+- D's OneCycleLR moves the momentum, from .95 at first, where its configuration says .9.
 
-Seen in a ResNet18 of width 16, whose first epoch ends at 30.5% as the recipe is, at 36.1% with the
-momentum moved, and at 46.6% with default weights too (n = 1 each; their L1 and L2 terms were not tried):
+Seen in a ResNet18 of width 16, test accuracy and, during the epoch, training accuracy (n = 1 each; D's
+L1 and L2 terms were not tried):
 
-    D="experiment=seed/d data.holdout=test model.width=16 trainer.max_epochs=1"
-    python train.py $D scheduler.total_steps=27335
-    python train.py $D scheduler.total_steps=27335 scheduler.cycle_momentum=true
-    python bench/default_weights.py $D scheduler.total_steps=27335 scheduler.cycle_momentum=true
+| first epoch | as the recipe is | momentum moved | and default weights | theirs, whole | ours, whole |
+| --- | --- | --- | --- | --- | --- |
+| C | 51.4, 39.9 |  | 54.9, 46.4 | 64.3, 52.7 | 54.9, 46.0 |
+| D | 30.5, 19.8 | 36.1, 23.5 | 46.6, 33.5 | 55.1, 42.3 | 41.6, 27.6 |
+
+    EPOCH="data.holdout=test model.width=16 trainer.max_epochs=1"
+    python train.py experiment=seed/c $EPOCH
+    python bench/default_weights.py experiment=seed/c $EPOCH
+    D="experiment=seed/d scheduler.total_steps=27335 $EPOCH"
+    python train.py $D
+    python train.py $D scheduler.cycle_momentum=true
+    python bench/default_weights.py $D scheduler.cycle_momentum=true
 
 ## Class by class
 
