@@ -16,10 +16,12 @@ def page_faults():
 keep_freed_memory()
 for _ in range(3):
     torch.ones(2**24)  # 64 MiB, given back at once
-before = page_faults()
+anew = 0
 for _ in range(10):
+    before = page_faults()
     torch.ones(2**24)
-print(page_faults() - before)
+    anew += page_faults() - before >= 32  # 64 MiB are 32 pages of 2 MiB, or 16,384 of 4 KiB
+print(anew)
 """
 
 
@@ -28,5 +30,5 @@ def test_memory_that_was_given_back_is_used_again():
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True
     )
-    # Anew from the system, 10 x 64 MiB would be 320 pages of 2 MiB, or 163,840 of 4 KiB.
-    assert int(done.stdout) < 100
+    # Without it all ten come anew; with it one or two do where another thread's block is in the way.
+    assert int(done.stdout) <= 5
