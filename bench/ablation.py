@@ -55,7 +55,9 @@ def main(folder: str) -> int:
     """Every change. 1 if one of them failed, else 0."""
     Path(folder).mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(2) as pool:
-        return int(any(list(pool.map(lambda key: sweep(key, folder), CHANGES))))
+        # As a list: every change gets its turn, also after one that failed.
+        statuses = list(pool.map(lambda key: sweep(key, folder), CHANGES))
+    return int(any(statuses))
 
 
 if __name__ == "__main__":

@@ -4,8 +4,8 @@
     python bench/results.py keep ablation outputs/ablation
     python bench/results.py                               # write the pages from what is kept
 
-A row without runs says "not run". Only what others report, and the note on
-how C and D start, are written by hand.
+A row without runs says "not run". Only what others report, and the note on how C and D start, are
+written by hand.
 """
 
 import json
@@ -101,8 +101,9 @@ def keep(key: str, folders: Iterable[str]) -> None:
         if metrics is None:
             raise UserError(f"{folder}: no metrics.json; has the run ended or been stopped?")
         config = metrics.pop("config")
-        for part in ("aug", "model", "optim", "scheduler", "loss"):
-            if config[part] != OmegaConf.to_container(recipe[part], resolve=True):
+        for part in ("aug", "model", "optim", "scheduler", "loss", "data.name", "data.batch_size"):
+            ran, asked = (OmegaConf.select(OmegaConf.create(c), part) for c in (config, recipe))
+            if ran != asked:
                 raise UserError(f"{folder}: its {part} is not that of {commands[key]}")
         asked = folder.config_file.with_name("overrides.yaml").read_text().splitlines()
         metrics |= {

@@ -123,3 +123,12 @@ class TestKeep:
     def test_another_recipes_run_is_refused(self, folder):
         with pytest.raises(UserError, match="its aug is not that of experiment=seed/e"):
             results.keep("seed_e", [str(folder)])
+
+    def test_so_is_another_batch_size(self, folder):
+        metrics = json.loads((folder / "metrics.json").read_text())
+        metrics["config"]["data"]["batch_size"] = 128
+        (folder / "metrics.json").write_text(json.dumps(metrics))
+        with pytest.raises(
+            UserError, match=r"its data\.batch_size is not that of experiment=seed/d"
+        ):
+            results.keep("seed_d", [str(folder)])

@@ -484,9 +484,10 @@ def results_table(metrics: Mapping[str, Any]) -> Table:
         cells = [metrics[split]["accuracy_per_class"][name] for split in splits]
         table.add_row(name, *("-" if c is None or c != c else f"{c:.1%}" for c in cells))
     table.add_section()
-    if on_test:  # what those report who pick the best epoch
-        best = max(metrics["history"], key=lambda row: row.get("val/accuracy", 0.0))
-        table.add_row(f"best epoch: {best['epoch']}", f"{best['val/accuracy']:.2%}", "")
+    if on_test and "val" in splits:  # what those report who pick the best epoch
+        tested = (row for row in metrics["history"] if "val/accuracy" in row)
+        best = max(tested, key=lambda row: row["val/accuracy"])
+        table.add_row(f"best epoch: {best['epoch']}", f"{best['val/accuracy']:.2%}")
     for key in ("top5", "loss", "ece"):
         cells = [metrics[split][key] for split in splits]
         form = "{:.2%}" if key == "top5" else "{:.4f}"

@@ -241,6 +241,15 @@ def test_validating_on_the_test_set_is_marked(tmp_path):
     assert f"{best:.2%}" in row
 
 
+def test_a_test_set_that_no_epoch_was_validated_on_has_no_best_epoch(tmp_path):
+    done = train_py(
+        *TINY, "data.holdout=test", "trainer.max_epochs=1", "trainer.limit_val_batches=0",
+        f"hydra.run.dir={tmp_path / 'run'}",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "best epoch" not in done.stdout
+
+
 def test_multirun_makes_a_folder_for_each_job(tmp_path):
     done = train_py(
         "-m", *TINY, "trainer.max_epochs=1", "aug=none,flip", f"hydra.sweep.dir={tmp_path}",
