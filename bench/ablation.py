@@ -5,8 +5,9 @@
     python bench/results.py
 
 The flagship's 35 epochs of ResNet18 on 50,000 images need a GPU. Here a ResNet10 of width 16 trains for
-20 epochs on 5,000 images. Each change takes one part away or exchanges it, and is judged on 20,000
-images held out of the training set, not on the test set. Two changes run at a time, one core each.
+20 epochs on 5,000 images. Each change takes one part away, exchanges one or adds one, and is judged on
+20,000 images held out of the training set, not on the test set. Two changes run at a time, one core
+each.
 """
 
 import os
@@ -34,6 +35,7 @@ CHANGES = {
     "hard_labels": ("without label smoothing", "loss.label_smoothing=0"),
     "decay_all": ("weight decay on BatchNorm and biases too", "optim.decay_norm_and_bias=true"),
     "cosine": ("cosine from the peak in place of OneCycle", "scheduler=cosine"),
+    "whitened": ("with a whitened first layer", "model.whiten=true"),
     "no_nesterov": ("plain momentum in place of Nesterov's", "optim.nesterov=false"),
 }
 

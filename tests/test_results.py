@@ -120,6 +120,13 @@ class TestKeep:
         log = (tmp_path / "seed_d" / "35epochs_seed7.log").read_text()
         assert log == "epoch 1/35  train loss 2\n"
 
+    def test_a_run_older_than_a_key_was_made_with_its_default(self, tmp_path, folder):
+        metrics = json.loads((folder / "metrics.json").read_text())
+        del metrics["config"]["model"]["whiten"]
+        (folder / "metrics.json").write_text(json.dumps(metrics))
+        results.keep("seed_d", [str(folder)])
+        assert (tmp_path / "seed_d" / "35epochs_seed7.json").is_file()
+
     def test_another_recipes_run_is_refused(self, folder):
         with pytest.raises(UserError, match="its aug is not that of experiment=seed/e"):
             results.keep("seed_e", [str(folder)])

@@ -99,6 +99,7 @@ class ModelConfig(_Strict):
         Annotated[int, Field(ge=1)],
     ]
     strides: tuple[Stride, Stride, Stride, Stride] = (1, 2, 2, 2)
+    whiten: bool = False
     dropout: float = Field(ge=0, lt=1)
     channels_last: bool | Auto
     compile: bool

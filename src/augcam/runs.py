@@ -61,7 +61,9 @@ def build_data(config: Config) -> ImageDataModule:
 def build_network(config: Config, num_classes: int) -> nn.Module:
     """The run's network, freshly initialised: (B, 3, H, W) float to (B, num_classes) logits."""
     model = config.model
-    return resnet(num_classes, model.width, model.blocks, model.strides, model.dropout)
+    return resnet(
+        num_classes, model.width, model.blocks, model.strides, model.dropout, model.whiten
+    )
 
 
 def build_classifier(config: Config, classes: Iterable[str]) -> Classifier:

@@ -37,13 +37,15 @@ from augcam.callbacks import (
     first_of_each_class,
     tensorboard,
 )
-from augcam.config import FREE_TO_CHANGE, Config
+from augcam.config import FREE_TO_CHANGE, Config, validate
+from augcam.data.augment import tail
 from augcam.data.datamodule import ImageDataModule
 from augcam.errors import UserError
 from augcam.explain.callback import GradCamPanels
 from augcam.explain.cam import GradCAM
 from augcam.folder import RunFolder
 from augcam.model.classifier import Classifier
+from augcam.model.resnet import whitening_filters
 from augcam.pictures import confusion_figure, curves_figure, figure_array, save_png
 from augcam.sweeps import refuse_relaunch
 
@@ -85,6 +87,10 @@ def train(config: Config, folder: RunFolder) -> RunResult:
     data.prepare_data()
     data.setup("fit")
     classifier = runs.build_classifier(config, data.classes)
+    if config.model.whiten:
+        some = data.train_set.images[:: max(1, len(data.train_set) // 1000)]
+        images = tail(torch.from_numpy(some.copy()), data.mean, data.std)
+        classifier.network.get_parameter("conv1.0.weight").data.copy_(whitening_filters(images))
     if config.explain.images and not config.model.compile:
         # A layer that is not there is told now, and not after the first epoch.
         with GradCAM(classifier.network, (config.explain.layer,), config.explain.method) as cam:
@@ -155,7 +161,8 @@ def check_continuation(folder: RunFolder, config: Config) -> None:
         return
     # Hydra may have written the new config into the folder by now: what counts is the run's own record.
     recorded = (folder.metrics() or {}).get("config") or runs.read_checkpoint(folder.last)["config"]
-    before, now = runs.flat(recorded), runs.flat(plain(config))
+    # Validated: a key that has come since then has its default, which is how that run was made.
+    before, now = runs.flat(plain(validate(recorded))), runs.flat(plain(config))
     changed = [key for key in now | before if now.get(key) != before.get(key)]
     if problems := [key for key in changed if not key.startswith(FREE_TO_CHANGE)]:
         folder.save_config(OmegaConf.create(recorded))

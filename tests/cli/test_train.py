@@ -13,6 +13,10 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from augcam.errors import UserError
+from augcam.folder import RunFolder
+from augcam.runs import build_data, load_network
+from augcam.training import check_continuation
 from tests.conftest import ROOT, train_py
 
 TINY = [
@@ -202,6 +206,17 @@ def test_going_on_under_another_config_is_refused(tmp_path):
     assert {path: path.read_bytes() for path in folder.rglob("*.ckpt")} == before
 
 
+def test_a_run_older_than_a_key_goes_on_with_its_default(tmp_path, finished):
+    metrics = json.loads((finished[0] / "metrics.json").read_text())
+    del metrics["config"]["model"]["whiten"]
+    (tmp_path / "metrics.json").write_text(json.dumps(metrics))
+    config = RunFolder(finished[0]).config()
+    check_continuation(RunFolder(tmp_path), config)
+    whitened = config.model_copy(update={"model": config.model.model_copy(update={"whiten": True})})
+    with pytest.raises(UserError, match="whiten=True: this run has False"):
+        check_continuation(RunFolder(tmp_path), whitened)
+
+
 def test_two_runs_of_the_same_second_have_folders_of_their_own(tmp_path):
     fast = [*TINY, "trainer.fast_dev_run=true"]
     processes = [
@@ -223,6 +238,24 @@ def test_without_holdout_there_is_no_validation(tmp_path):
     assert metrics["val"] is None
     assert np.sum(metrics["test"]["confusion"]) == 60
     assert not (tmp_path / "run" / "checkpoints" / "best.ckpt").exists()
+
+
+def test_whitening_filters_are_those_of_the_training_images(tmp_path):
+    run = tmp_path / "run"
+    done = train_py(*TINY, "model.whiten=true", "trainer.max_epochs=1", f"hydra.run.dir={run}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    folder = RunFolder(run)
+    data = build_data(folder.config())
+    data.prepare_data()
+    data.setup("fit")
+    images = (data.train_set.images / 255 - data.mean) / data.std
+    seen = load_network(folder, folder.last, CLASSES).conv1[0](
+        torch.tensor(images, dtype=torch.float32).permute(0, 3, 1, 2)
+    )
+    rows = seen[..., 1:-1, 1:-1].transpose(0, 1).flatten(1)  # without the padded border
+    moments = rows @ rows.T / rows.shape[1]
+    assert moments.diag()[0] == pytest.approx(1, abs=0.01)
+    assert (moments - moments.diag().diag()).abs().max() < 1e-3
 
 
 def test_validating_on_the_test_set_is_marked(tmp_path):

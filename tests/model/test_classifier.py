@@ -123,6 +123,13 @@ def test_weight_decay_spares_norms_and_biases():
     assert both == {id(p) for p in network.parameters()}
 
 
+def test_fixed_filters_are_in_no_group():
+    network = resnet(10, width=8, blocks=(1, 1, 1, 1), whiten=True)
+    fixed = network.conv1[0].weight
+    groups = decay_groups(network, 5e-4)
+    assert all(p is not fixed for group in groups for p in group["params"])
+
+
 def test_objective_is_smoothed_cross_entropy_plus_l1():
     network = nn.Sequential(nn.Flatten(), nn.Linear(24, 6))
     classifier = Classifier(

@@ -1,11 +1,12 @@
 """The network is torchvision's ResNet18 with the CIFAR stem, and scales down by width and depth."""
 
+import numpy as np
 import pytest
 import torch
 import torchvision
 from torch import nn
 
-from augcam.model.resnet import resnet
+from augcam.model.resnet import resnet, whitening_filters
 
 
 def test_parameter_count_is_that_of_the_cifar_resnet18():
@@ -50,3 +51,40 @@ def test_weights_start_as_torchvisions_do():
     # Kaiming normal, fan out: std = sqrt(2 / (channels out * 9)).
     weight = resnet(10).layer3[0].conv1.weight
     assert weight.std().item() == pytest.approx((2 / (256 * 9)) ** 0.5, rel=0.01)
+
+
+def patches(images):
+    """Every 3x3 patch of images (N, 3, H, W) as a row of 27, by slicing."""
+    windows = np.lib.stride_tricks.sliding_window_view(images.numpy(), (3, 3), axis=(2, 3))
+    return windows.transpose(0, 2, 3, 1, 4, 5).reshape(-1, 27).astype(np.float64)
+
+
+@pytest.fixture
+def smooth_images():
+    """Noise in which neighbours and channels resemble each other, as they do in photographs."""
+    noise = torch.randn(20, 3, 24, 24, generator=torch.Generator().manual_seed(1))
+    return (
+        nn.functional.avg_pool2d(noise, 3, stride=1) + noise.mean(1, keepdim=True)[..., 1:-1, 1:-1]
+    )
+
+
+def test_whitened_patches_are_uncorrelated_and_of_equal_strength(smooth_images):
+    seen = (
+        patches(smooth_images) @ whitening_filters(smooth_images, eps=0).reshape(24, 27).numpy().T
+    )
+    np.testing.assert_allclose(seen.T @ seen / len(seen), np.eye(24), atol=2e-3)
+
+
+def test_a_direction_weaker_than_eps_is_not_blown_up_to_full_strength(smooth_images):
+    rows = patches(smooth_images)
+    strengths = np.linalg.svd(rows, compute_uv=False) ** 2 / len(rows)
+    seen = rows @ whitening_filters(smooth_images, eps=0.1).reshape(24, 27).numpy().T
+    expected = strengths[:24] / (strengths[:24] + 0.1)
+    np.testing.assert_allclose(seen.T @ seen / len(seen), np.diag(expected), atol=2e-3)
+
+
+def test_a_whitening_layer_keeps_the_resolution_and_is_not_trained():
+    network = resnet(10, width=8, blocks=(1, 1, 1, 1), whiten=True)
+    assert network.conv1(torch.randn(2, 3, 32, 32)).shape == (2, 8, 32, 32)
+    network(torch.randn(2, 3, 32, 32)).sum().backward()
+    assert [name for name, p in network.named_parameters() if p.grad is None] == ["conv1.0.weight"]

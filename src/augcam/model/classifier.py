@@ -23,12 +23,14 @@ NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm)
 def decay_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """Parameter groups in which normalisation layers and biases are left out of the decay.
 
-    He et al., "Bag of Tricks", arXiv 1812.01187, section 3.1.
+    Parameters that are fixed are in neither. He et al., "Bag of Tricks", arXiv 1812.01187, section 3.1.
     """
     decayed: list[nn.Parameter] = []
     spared: list[nn.Parameter] = []
     for part in module.modules():
         for name, parameter in part.named_parameters(recurse=False):
+            if not parameter.requires_grad:
+                continue
             spare = isinstance(part, NORMS) or name == "bias"
             (spared if spare else decayed).append(parameter)
     return [

@@ -2,8 +2,14 @@
 
 from collections.abc import Sequence
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
 from torchvision.models.resnet import BasicBlock, ResNet
+
+# Of the 27 directions in a 3x3 patch of three channels: the last three are next to nothing in a
+# photograph, and torch's CPU convolutions want channels in eights.
+WHITENED = 24
 
 
 def resnet(
@@ -12,6 +18,7 @@ def resnet(
     blocks: Sequence[int] = (2, 2, 2, 2),
     strides: Sequence[int] = (1, 2, 2, 2),
     dropout: float = 0.0,
+    whiten: bool = False,
 ) -> ResNet:
     """A residual network of basic blocks (He et al., arXiv 1512.03385) for 32x32 images.
 
@@ -25,6 +32,8 @@ def resnet(
         blocks: basic blocks of each of the four stages.
         strides: of the first block of each stage; (1, 2, 2, 1) leaves the last at 8x8 cells.
         dropout: probability of dropping a feature before the head.
+        whiten: put a fixed layer of `WHITENED` 3x3 filters, `conv1[0]`, before the first convolution,
+            which then is 1x1. It whitens nothing before `whitening_filters` are copied into it.
 
     Returns:
         A network from (B, 3, H, W) float to (B, num_classes) logits, its layers named `layer1` to
@@ -33,6 +42,9 @@ def resnet(
     network = ResNet(BasicBlock, list(blocks), num_classes=num_classes)
     network.inplanes = width
     network.conv1 = nn.Conv2d(3, width, kernel_size=3, padding=1, bias=False)
+    if whiten:
+        fixed = nn.Conv2d(3, WHITENED, kernel_size=3, padding=1, bias=False).requires_grad_(False)
+        network.conv1 = nn.Sequential(fixed, nn.Conv2d(WHITENED, width, kernel_size=1, bias=False))
     network.bn1 = nn.BatchNorm2d(width)
     network.maxpool = nn.Identity()
     for stage, (depth, stride) in enumerate(zip(blocks, strides, strict=True)):
@@ -44,3 +56,24 @@ def resnet(
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
     return network
+
+
+def whitening_filters(images: Tensor, eps: float = 1e-2) -> Tensor:
+    """Filters whose outputs on `images` are uncorrelated and of equal strength.
+
+    Neighbouring pixels are nearly equal, so what a plain first layer sees is one large direction,
+    brightness, and many small ones that SGD learns slowly. Page, "How to train your ResNet 8"
+    (2019); Jordan, arXiv 2404.00498, section 3.2, where nothing else speeds up training as much.
+
+    Args:
+        images: float (N, 3, H, W), normalised as for training; a few hundred are enough.
+        eps: added to the variance of each direction, so that noise is not blown up.
+
+    Returns:
+        float (`WHITENED`, 3, 3, 3), strongest direction first: the eigenvectors of the patches' second
+        moments E[x xᵀ], each divided by the root of its eigenvalue plus `eps`.
+    """
+    patches = F.unfold(images, kernel_size=3).transpose(0, 1).flatten(1)
+    variances, directions = torch.linalg.eigh(patches @ patches.T / patches.shape[1])
+    filters = (directions / (variances + eps).sqrt()).T.flip(0)[:WHITENED]
+    return filters.reshape(WHITENED, 3, 3, 3)
