@@ -410,8 +410,8 @@ against the other, at layer1 to layer4; layer3 and layer4 also as the 8x8 and 4x
 
 ## How each run was made
 
-Times are wall times. `cutout_rotate` and `cpu_budget` shared their cores with other work,
-`cutout_rotate` most of the time.
+Times are wall times. `cutout_rotate` shared its cores with other work most of the time; `cpu_budget` had
+the two to itself.
 
 {how_made()}
 """
