@@ -14,8 +14,10 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from augcam.cli import continue_run, help_text, reported, run_of_its_own
-from augcam.sweeps import job_of_a_sweep, settle_sweep
+from augcam.cli.errors import reported
+from augcam.cli.train import continue_run, help_text, run_of_its_own
+from augcam.sweeps.arguments import settle_sweep
+from augcam.sweeps.job import job_of_a_sweep
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
@@ -28,10 +30,10 @@ def main(config: DictConfig) -> float | None:
         if job.mode == RunMode.MULTIRUN
         else run_of_its_own(folder, continued=job.output_subdir is None)
     ):
-        from augcam.config import validate
+        from augcam.config.schema import validate
 
         checked = validate(config)  # before torch is imported: a wrong value is told at once
-        from augcam.training import train_in_hydra_folder
+        from augcam.cli.train import train_in_hydra_folder
 
         return train_in_hydra_folder(config, checked)
     return None  # a sweep's job that failed

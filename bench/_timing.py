@@ -17,13 +17,15 @@ from rich import box, get_console
 from rich.console import Console
 from rich.table import Table
 
-import augcam.cli  # noqa: F401 - the resolvers of the config
-from augcam import runs, training
-from augcam.callbacks import Recorder
-from augcam.config import Config, validate
+import augcam.config.compose  # noqa: F401 - the resolvers of the config
+from augcam.config.schema import Config, validate
 from augcam.data.datamodule import ImageDataModule
-from augcam.folder import RunFolder
-from augcam.model.classifier import Classifier
+from augcam.runs.build import build_data
+from augcam.runs.run_folder import RunFolder
+from augcam.training.build import build_classifier
+from augcam.training.callbacks.history import Recorder
+from augcam.training.module import Classifier
+from augcam.training.trainer import build_trainer, quiet_libraries
 
 ROOT = Path(__file__).parents[1]
 Seconds = dict[str, list[float]]
@@ -103,12 +105,12 @@ def composed(*overrides: str) -> Config:
 @contextmanager
 def real_run(config: Config) -> Iterator[tuple[ImageDataModule, Classifier, pl.Trainer]]:
     """The parts of a run, as `augcam.training.train` builds them, writing into a temporary folder."""
-    training.quiet_libraries()
+    quiet_libraries()
     pl.seed_everything(config.seed, workers=True, verbose=False)
-    data = runs.build_data(config)
+    data = build_data(config)
     data.prepare_data()
     data.setup("fit")
-    classifier = runs.build_classifier(config, data.classes)
+    classifier = build_classifier(config, data.classes)
     with TemporaryDirectory() as folder:
         recorder = Recorder(config.trainer.log_every_n_steps)
-        yield data, classifier, training.build_trainer(config, RunFolder(folder), data, recorder)
+        yield data, classifier, build_trainer(config, RunFolder(folder), data, recorder)

@@ -43,10 +43,11 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 from torchvision.transforms import v2
 
-from augcam import runs
-from augcam.data import augment
-from augcam.data.datamodule import EpochLoader, ImageDataModule
-from augcam.data.sources import ImageSet
+from augcam.data.augment.pipeline import build
+from augcam.data.datamodule import ImageDataModule
+from augcam.data.datasets.base import ImageSet
+from augcam.data.loader import EpochLoader, auto_workers
+from augcam.runs.build import build_data
 
 OURS = "AugCAM"
 FLIP = [A.HorizontalFlip(p=0.5)]
@@ -100,7 +101,7 @@ def by_hand(data: ImageDataModule, pipeline: str) -> dict[str, Dataset[Any]]:
         "Albumentations": albumentations(BY_HAND[pipeline]),
         # Built anew: Compose gives them its own random state.
         "the same transforms": albumentations(
-            augment.build(composed(f"aug={pipeline}").aug, seed=1).transforms.values()
+            build(composed(f"aug={pipeline}").aug, seed=1).transforms.values()
         ),
     }
     if pipeline == "crop_flip":
@@ -139,7 +140,7 @@ def epoch_by_hand(loader: DataLoader[Any]) -> None:
 
 def loaders(pipeline: str, workers: int, images: int, rounds: int) -> None:
     """The table of one pipeline."""
-    data = runs.build_data(composed(f"aug={pipeline}", f"data.num_workers={workers}"))
+    data = build_data(composed(f"aug={pipeline}", f"data.num_workers={workers}"))
     data.prepare_data()
     data.setup("fit")
     data.train_set = data.train_set.subset(np.arange(images))
@@ -201,7 +202,7 @@ def training(workers: int, steps: int, overrides: list[str]) -> float:
 def auto(rounds: int, steps: int, overrides: list[str]) -> None:
     """Whether `auto` workers are the faster ones in training."""
     config = composed("aug=cutout_rotate", *overrides)
-    chosen = runs.auto_workers(config.trainer.accelerator)
+    chosen = auto_workers(config.trainer.accelerator)
     contenders = sorted({0, 2, chosen})
     seconds = alternated(
         {str(workers): partial(training, workers, steps, overrides) for workers in contenders},

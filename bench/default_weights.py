@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import nn
 
-from augcam.model import resnet as module
+from augcam.models import resnet as module
 
 
 def with_default_weights(build: Any) -> Any:

@@ -38,10 +38,11 @@ import torch
 from _timing import ROOT, alternated, composed, machine, markdown, ratio, show, timed
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from augcam import runs
-from augcam.config import Config
-from augcam.data.datamodule import Batch, EpochOrder, ImageDataModule
-from augcam.folder import RunFolder
+from augcam.config.schema import Config
+from augcam.data.datamodule import ImageDataModule
+from augcam.data.loader import Batch, EpochOrder
+from augcam.runs.run_folder import RunFolder
+from augcam.training import run as training_run
 
 WITHOUT_DATA = "--without-data"  # the first word of a process that is the second contender
 SHORT = [
@@ -71,14 +72,14 @@ class OnDevice:
 
 def train_without_data(arguments: Sequence[str]) -> None:
     """train.py, but for its training loader."""
-    build = runs.build_data
+    build = training_run.build_data
 
     def with_images_on_device(config: Config) -> ImageDataModule:
         data = build(config)
         data.train_dataloader = lambda: OnDevice(data)
         return data
 
-    runs.build_data = with_images_on_device
+    training_run.build_data = with_images_on_device
     sys.argv = ["train.py", *arguments]
     runpy.run_path(str(ROOT / "train.py"), run_name="__main__")
 
@@ -158,7 +159,7 @@ def main() -> None:
     if config.explain.images:
         epochs = ours.epoch_seconds
         if not gpu:
-            data = runs.build_data(config)
+            data = build_data(config)
             data.prepare_data()
             data.setup("fit")
             epochs = [len(data.train_set) / speed for speed in ours.images_per_second]

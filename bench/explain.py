@@ -23,7 +23,7 @@ from torch import nn
 from torchcam.methods import GradCAM as TorchCam
 
 from augcam.explain.cam import GradCAM
-from augcam.model.resnet import resnet
+from augcam.models.resnet import resnet
 
 IMAGES, ROUNDS = 32, 15
 LAYERS = {"layer4": ("layer4",), "layer1..4": ("layer1", "layer2", "layer3", "layer4")}

@@ -22,12 +22,14 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from scipy import stats
 
-from augcam.cli import reported
-from augcam.config import validate
+from augcam.cli.errors import reported
+from augcam.config.schema import validate
 from augcam.errors import UserError
-from augcam.folder import RunFolder, write_atomically
-from augcam.pictures import curves_figure, figure_array, save_png
-from augcam.report.words import duration, signed
+from augcam.runs.atomic import write_atomically
+from augcam.runs.run_folder import RunFolder
+from augcam.viz.figures import curves_figure, figure_array
+from augcam.viz.grid import save_png
+from augcam.viz.words import duration, signed
 
 ROOT = Path(__file__).parents[1]
 KEPT = ROOT / "docs" / "results"
@@ -102,9 +104,8 @@ def keep(key: str, folders: Iterable[str]) -> None:
         if metrics is None:
             raise UserError(f"{folder}: no metrics.json; has the run ended or been stopped?")
         config = metrics.pop("config")
-        run = validate(config).model_dump(
-            mode="json", by_alias=True
-        )  # a key that has come since then has its default
+        # Validated: a key that has come since then has its default.
+        run = validate(config).model_dump(mode="json", by_alias=True)
         for part in ("aug", "model", "optim", "scheduler", "loss", "data.name", "data.batch_size"):
             ran, asked = (OmegaConf.select(c, part) for c in (OmegaConf.create(run), recipe))
             if ran != asked:

@@ -15,12 +15,13 @@ import torch
 from rich import get_console
 from rich.table import Table
 
-from augcam import runs
-from augcam.cli import progress_bars, reported
-from augcam.config import ShapesConfig
-from augcam.data.shapes import draw, tag_box, tag_colours
+from augcam.cli.errors import reported
+from augcam.config.schema import ShapesConfig
+from augcam.data.datasets.shapes import draw, tag_box, tag_colours
 from augcam.explain.cam import GradCAM
-from augcam.folder import RunFolder
+from augcam.runs.finished_run import open_run
+from augcam.runs.run_folder import RunFolder
+from augcam.viz.terminal import progress_bars
 
 
 def main(folders: list[str]) -> None:
@@ -28,7 +29,7 @@ def main(folders: list[str]) -> None:
     table = Table("run", "test", "no tags", "says the tag", "mass at the tag", "peak at the tag")
     with progress_bars() as progress:
         for name in folders:
-            run = runs.open_run(RunFolder(name), "last", progress)
+            run = open_run(RunFolder(name), "last", progress)
             data = RunFolder(name).config().data
             assert isinstance(data, ShapesConfig), "runs on data=shapes"
             images, labels, _ = draw("test", data.seed, data.test_size, shortcut=1.0)

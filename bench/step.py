@@ -45,9 +45,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
-from augcam import runs
-from augcam.config import Config
-from augcam.data.datamodule import Batch, ImageDataModule
+from augcam.config.schema import Config
+from augcam.data.datamodule import ImageDataModule
+from augcam.data.loader import Batch
+from augcam.runs.build import build_network
+from augcam.training.hardware import auto_precision, keep_freed_memory
 
 OURS = "AugCAM"
 WARM_UP = 2  # rounds
@@ -169,7 +171,7 @@ def measure(config: Config, rounds: int, steps: int) -> tuple[Seconds, str]:
         device = trainer.strategy.root_device
         bf16 = trainer.precision == "bf16-mixed"
         raw, normalised = prepared(data, device)
-        network = runs.build_network(config, len(data.classes)).train().to(device)
+        network = build_network(config, len(data.classes)).train().to(device)
         nchw = copy.deepcopy(network)
         network = network.to(memory_format=torch.channels_last)
         ours = [(batch.images, batch.labels) for batch in normalised]
@@ -271,8 +273,8 @@ class Limit:
 def alone(config: Config, bf16: bool, steps: int, keep: bool) -> float:
     """Seconds of `steps` plain steps in this process, on memory that it keeps or gives back."""
     if keep:
-        runs.keep_freed_memory()
-    network = runs.build_network(config, 10).train().to(memory_format=torch.channels_last)
+        keep_freed_memory()
+    network = build_network(config, 10).train().to(memory_format=torch.channels_last)
     size = config.data.batch_size
     images = torch.randn(size, 3, 32, 32).to(memory_format=torch.channels_last)
     labels = torch.randint(10, (size,))
@@ -304,7 +306,7 @@ def main() -> None:
     asked = parser.parse_args()
     device = asked.device or ("cuda" if torch.cuda.is_available() else "cpu")
     steps = asked.steps or (100 if device == "cuda" else 3)
-    hardware = runs.auto_precision(device)
+    hardware = auto_precision(device)
     print(f"{machine()}; {asked.rounds} rounds of {steps} steps on {device}")
     for precision in dict.fromkeys((hardware, "32-true")):
         # The images' content is of no account, so they are drawn: no data set is needed.

@@ -13,7 +13,7 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-import augcam.cli  # noqa: F401 - its resolvers
+import augcam.config.compose  # noqa: F401 - its resolvers
 
 ROOT = Path(__file__).parents[1]
 CIFAR = Path(os.environ.get("AUGCAM_DATA", ROOT.parent / "shared" / "data"))

@@ -12,12 +12,14 @@ from captum.attr import LayerGradCam
 from rich.console import Console
 from rich.progress import Progress
 
-from augcam import runs
 from augcam.data.corruptions import CORRUPTIONS, corrupt
 from augcam.errors import UserError
-from augcam.evaluate import evaluate, kept, subset
-from augcam.explain import faithfulness
-from augcam.folder import RunFolder
+from augcam.evaluation import evaluate, kept, subset
+from augcam.explain.faithfulness.baselines import concentration
+from augcam.explain.faithfulness.insertion import insertion_deletion
+from augcam.runs.build import build_network
+from augcam.runs.finished_run import FinishedRun, open_run
+from augcam.runs.run_folder import RunFolder
 from tests.conftest import compose
 
 SETTINGS: dict[str, Any] = {"n": 40, "samples": 20, "seed": 3, "checkpoint": "last"}
@@ -37,7 +39,7 @@ def write_run(folder: Path, *overrides: str, seed: int = 0) -> RunFolder:
     run.save_config(compose([*TINY, *overrides]))
     run.checkpoints.mkdir()
     torch.manual_seed(seed)
-    network = runs.build_network(run.config(), 10)
+    network = build_network(run.config(), 10)
     weights = {f"network.{name}": value for name, value in network.state_dict().items()}
     torch.save({"state_dict": weights}, run.last)
     return run
@@ -60,8 +62,8 @@ def arrays(run, record) -> dict[str, np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def opened(run) -> runs.FinishedRun:
-    return runs.open_run(run, "last", quiet())
+def opened(run) -> FinishedRun:
+    return open_run(run, "last", quiet())
 
 
 def test_the_files_hold_what_was_agreed(run, record, arrays):
@@ -121,7 +123,7 @@ def test_measures_of_the_maps(opened, record, arrays):
     maps = record["maps"]
     assert [maps[name]["n"] for name in ("insertion", "deletion", "concentration")] == [20, 20, 40]
     assert all(found["low"] <= found["mean"] <= found["high"] for found in maps.values())
-    gini = faithfulness.concentration(arrays["map_true"])
+    gini = concentration(arrays["map_true"])
     assert maps["concentration"]["mean"] == pytest.approx(gini.mean())
     assert record["degenerate"] == (arrays["map_true"].max(axis=(1, 2)) <= 0).sum()
     # On a stratified part of the images, from the maps that were kept; in other batches.
@@ -129,7 +131,7 @@ def test_measures_of_the_maps(opened, record, arrays):
     index = arrays["index"][chosen]
     raw = torch.from_numpy(arrays["map_true"][chosen]).relu()
     large = torch.nn.functional.interpolate(raw[:, None], (32, 32), mode="bilinear")[:, 0]
-    found = faithfulness.insertion_deletion(
+    found = insertion_deletion(
         opened.predict, opened.normalise(opened.images[index]), large,
         torch.from_numpy(opened.labels[index]), seed=3, batch=7,
     )  # fmt: skip

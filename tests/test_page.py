@@ -6,8 +6,8 @@ import re
 import numpy as np
 import pytest
 
-from augcam.page import Bullets, Commands, Picture, Section, Table, write_markdown, write_page
-from augcam.pictures import save_png
+from augcam.viz.grid import save_png
+from augcam.viz.page import Bullets, Commands, Picture, Section, Table, write_markdown, write_page
 
 
 @pytest.fixture

@@ -7,16 +7,8 @@ import torch
 from PIL import Image
 
 from augcam.errors import UserError
-from augcam.pictures import (
-    GAP,
-    PAPER,
-    captioned_grid,
-    confusion_figure,
-    curves_figure,
-    denormalize,
-    figure_array,
-    save_png,
-)
+from augcam.viz.figures import confusion_figure, curves_figure, figure_array
+from augcam.viz.grid import GAP, PAPER, captioned_grid, denormalize, save_png
 
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 RANDOM = np.random.default_rng(0)

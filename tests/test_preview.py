@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 from skimage.measure import shannon_entropy
 
-from augcam.config import validate
-from augcam.data import augment
-from augcam.data.sources import CIFAR10, Shapes
+from augcam.cli.preview import configs, measure, oddities, raw_images, refuse_unwritable, remains
+from augcam.config.schema import validate
+from augcam.data.augment.pipeline import build
+from augcam.data.datasets.cifar import CIFAR10
+from augcam.data.datasets.shapes import Shapes
 from augcam.errors import UserError
-from augcam.pictures import GAP, augmentation_grid
-from augcam.preview import configs, measure, oddities, raw_images, refuse_unwritable, remains
+from augcam.viz.grid import GAP, augmentation_grid
 from tests.conftest import CIFAR, ROOT, compose, needs_cifar
 
 AUGS = sorted(path.stem for path in (ROOT / "conf" / "aug").glob("*.yaml"))
@@ -23,8 +24,8 @@ def op(name: str, **settings) -> dict:
 
 def seen(images: np.ndarray, aug: dict) -> list[str]:
     """What is odd about a pipeline, as the command works it out."""
-    alone = {name: measure(augment.build({name: s}, 1), images, 2) for name, s in aug.items()}
-    return oddities(measure(augment.build(aug, 1), images, 4), alone)
+    alone = {name: measure(build({name: s}, 1), images, 2) for name, s in aug.items()}
+    return oddities(measure(build(aug, 1), images, 4), alone)
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +116,7 @@ def test_neither_depends_on_where_a_pixel_is(shapes):
 def test_shares_are_those_of_the_draws():
     aug = {"flip": op("HorizontalFlip", p=0.5), "dark": op("RandomBrightnessContrast", p=0.3,
            brightness_limit=[-1, -1], contrast_limit=0)}  # fmt: skip
-    pipeline = augment.build(aug, seed=1)
+    pipeline = build(aug, seed=1)
     draws = np.array([[pipeline(x, e, i) for i, x in enumerate(NOISE)] for e in range(6)])
     effect = measure(pipeline, NOISE, repeats=6)
     assert effect.draws == 120

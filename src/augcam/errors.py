@@ -1,4 +1,10 @@
-"""The one exception that means "the request was wrong": every door tells it from a fault of ours."""
+"""What went wrong, in words: `UserError` is a wrong request, everything else a fault of ours."""
+
+import difflib
+import errno
+from collections.abc import Iterable
+
+from omegaconf.errors import OmegaConfBaseException
 
 
 class UserError(ValueError):
@@ -6,3 +12,48 @@ class UserError(ValueError):
 
     The command line prints the message alone and exits with status 2.
     """
+
+
+_NOT_WRITABLE = {
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR,
+    errno.EINVAL, errno.ENAMETOOLONG,
+}  # fmt: skip
+
+
+def nearest(word: str, choices: Iterable[object]) -> str:
+    """A question naming the choices nearest to `word`, or all of them where none is near."""
+    names = sorted(str(choice) for choice in choices)
+    close = difflib.get_close_matches(word, names, n=3, cutoff=0.5)
+    return f"did you mean {' or '.join(close)}?" if close else f"there is: {', '.join(names)}"
+
+
+def explained(error: Exception) -> tuple[str, int]:
+    """What went wrong in one to three lines, and the exit status that says whose fault it was."""
+    from hydra.errors import HydraException, MissingConfigException
+
+    cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
+    if isinstance(error, UserError):
+        return "\n".join(f"augcam: {line}" for line in str(error).splitlines()), 2
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        group, _, name = str(error.missing_cfg_file).rpartition("/")
+        if error.options:
+            return f"augcam: {group}={name}: unknown; {nearest(name, error.options)}", 2
+        return f"augcam: {error.missing_cfg_file}: no such config", 2
+    if isinstance(cause, OmegaConfBaseException) and cause.full_key:
+        parent = cause.parent_node
+        keys = [str(key) for key in parent] if isinstance(parent, Iterable) else []
+        wrong = str(cause.key)
+        if keys and wrong not in keys:
+            where = f"{cause.full_key}: there is no such key; {nearest(wrong, keys)}"
+            return f"augcam: {where}", 2
+        return f"augcam: {cause.full_key}: {str(cause).splitlines()[0]}", 2
+    if isinstance(error, (HydraException, OmegaConfBaseException)):
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        return "augcam: " + "\n        ".join(lines[:2]), 2
+    if isinstance(error, OSError) and error.errno in _NOT_WRITABLE:
+        where = f"{error.filename}: " if error.filename else ""
+        return (
+            f"augcam: {where}{error.strerror}; hydra.run.dir=DIR writes to another folder "
+            "(sweep.dir=DIR a sweep)"
+        ), 2
+    return f"augcam: {type(error).__name__}: {error}\n        debug=true shows where", 1

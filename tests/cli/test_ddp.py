@@ -12,9 +12,10 @@ import torch
 from sklearn.metrics import accuracy_score, confusion_matrix, log_loss
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from augcam import runs
-from augcam.data.augment import tail
-from augcam.folder import RunFolder
+from augcam.data.normalize import tail
+from augcam.runs.build import build_data
+from augcam.runs.finished_run import load_network
+from augcam.runs.run_folder import RunFolder
 from tests.cli.test_train import FILES
 from tests.conftest import train_py
 
@@ -48,11 +49,11 @@ def folder(place) -> Path:
 def alone(folder) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """(labels, probabilities) of the held-out sets: last.ckpt in this one process."""
     run = RunFolder(folder)
-    data = runs.build_data(run.config())
+    data = build_data(run.config())
     data.prepare_data()
     data.setup("fit")
     data.setup("test")
-    network = runs.load_network(run, run.last, len(data.classes))
+    network = load_network(run, run.last, len(data.classes))
     found = {}
     for split, images in (("val", data.val_set), ("test", data.test_set)):
         with torch.inference_mode():

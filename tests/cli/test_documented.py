@@ -8,9 +8,10 @@ import sys
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from augcam.config import validate
-from augcam.data import augment
-from augcam.runs import build_classifier, build_data
+from augcam.config.schema import validate
+from augcam.data.normalize import tail
+from augcam.runs.build import build_data
+from augcam.training.build import build_classifier
 from tests.conftest import ROOT, compose, train_py
 
 README = (ROOT / "README.md").read_text()
@@ -114,5 +115,5 @@ def test_every_experiment_composes_and_makes_a_batch(name):
     data.setup("fit")
     batch = next(iter(data.train_dataloader()))
     classifier = build_classifier(config, data.classes).eval()
-    images = augment.tail(batch.images, data.mean, data.std)
+    images = tail(batch.images, data.mean, data.std)
     assert classifier(images).shape == (4, len(data.classes))

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from augcam.folder import RunFolder
+from augcam.runs.run_folder import RunFolder
 from tests.cli.test_train import TINY
 from tests.conftest import compose, evaluate, train_py
 

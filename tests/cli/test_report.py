@@ -13,10 +13,11 @@ from omegaconf import OmegaConf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import plugin_data_pb2
 
-from augcam.data.shapes import CLASSES
+from augcam.cli.report import main
+from augcam.data.datasets.shapes import CLASSES
 from augcam.errors import UserError
-from augcam.folder import RunFolder
-from augcam.report.__main__ import main, write_report
+from augcam.report.write import write_report
+from augcam.runs.run_folder import RunFolder
 from tests.conftest import report
 from tests.report.make import make_run, make_started, make_sweep
 

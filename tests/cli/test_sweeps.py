@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from augcam.folder import RunFolder
-from augcam.sweeps import settle_sweep
+from augcam.runs.run_folder import RunFolder
+from augcam.sweeps.arguments import settle_sweep
 from tests.conftest import ROOT, train_py
 
 # torch's threads of several processes would fight over the cores.

@@ -14,9 +14,10 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from augcam.errors import UserError
-from augcam.folder import RunFolder
-from augcam.runs import build_data, load_network
-from augcam.training import check_continuation
+from augcam.runs.build import build_data
+from augcam.runs.finished_run import load_network
+from augcam.runs.run_folder import RunFolder
+from augcam.training.resume import check_continuation
 from tests.conftest import ROOT, train_py
 
 TINY = [

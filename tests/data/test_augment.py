@@ -10,7 +10,9 @@ import torch
 from albumentations.pytorch import ToTensorV2
 from omegaconf import OmegaConf
 
-from augcam.data import augment
+from augcam.data.augment.ops import CoarseDropout, Rotate
+from augcam.data.augment.pipeline import _SplitMix, build
+from augcam.data.normalize import tail
 from augcam.errors import UserError
 from tests.conftest import ROOT, compose
 
@@ -30,7 +32,7 @@ def composed(*overrides: str) -> dict:
 
 @pytest.mark.parametrize("name", AUGS)
 def test_every_pipeline_builds_and_keeps_the_images_size_and_type(name, image, recwarn):
-    pipeline = augment.build(composed(f"aug={name}"), seed=1)
+    pipeline = build(composed(f"aug={name}"), seed=1)
     pipeline.check(image)
     wide = np.ascontiguousarray(np.tile(image, (2, 3, 1)))
     for shown in (image, wide):
@@ -42,7 +44,7 @@ def test_every_pipeline_builds_and_keeps_the_images_size_and_type(name, image, r
 
 @pytest.mark.parametrize("name", OPS)
 def test_every_op_builds_alone(name, image):
-    pipeline = augment.build(composed("aug=none", f"+aug/op@aug.x={name}"), seed=1)
+    pipeline = build(composed("aug=none", f"+aug/op@aug.x={name}"), seed=1)
     assert list(pipeline.transforms) == ["x"]
     pipeline.check(image)
 
@@ -52,17 +54,17 @@ def test_knobs_turn_from_the_command_line():
     assert list(composed("aug=cutout_rotate", "~aug.cutout")) == ["flip", "rotate"]
     assert composed("aug=cutout_rotate", "aug.rotate.limit=30")["rotate"]["limit"] == 30
     assert list(composed("aug=flip", "+aug/op@aug.blur=blur")) == ["flip", "blur"]
-    without = augment.build(composed("aug=cutout_rotate", "aug.rotate=null"), seed=1)
+    without = build(composed("aug=cutout_rotate", "aug.rotate=null"), seed=1)
     assert list(without.transforms) == ["flip", "cutout"]
 
 
 def test_no_transform_is_the_identity(image):
-    assert np.array_equal(augment.build({}, seed=1)(image, 3, 4), image)
+    assert np.array_equal(build({}, seed=1)(image, 3, 4), image)
 
 
 def test_the_same_sample_is_drawn_alike_whatever_was_drawn_before(image):
     config = composed("aug=cutout_rotate")
-    one, other = augment.build(config, seed=5), augment.build(config, seed=5)
+    one, other = build(config, seed=5), build(config, seed=5)
     forwards = [one(image, epoch, index) for epoch in (0, 1) for index in range(30)]
     backwards = [other(image, epoch, index) for epoch in (1, 0) for index in reversed(range(30))]
     assert all(np.array_equal(a, b) for a, b in zip(forwards, backwards[::-1], strict=True))
@@ -72,7 +74,7 @@ def test_draws_differ_between_samples_epochs_and_seeds(image):
     config = {"crop": {"_target_": "augcam.data.augment.PadCrop", "padding": 8}}
 
     def draws(seed, epochs, indices):
-        pipeline = augment.build(config, seed)
+        pipeline = build(config, seed)
         return [pipeline(image, e, i).tobytes() for e in epochs for i in indices]
 
     # 17 x 17 shifts: 40 draws have about 37 different ones; one stream for all would have 1.
@@ -86,7 +88,7 @@ def test_transforms_are_not_in_lockstep():
     image = np.zeros((4, 4, 3), np.uint8)
     image[0, 0] = 255
     vertical = {"_target_": "albumentations.VerticalFlip", "p": 0.5}
-    pipeline = augment.build({"h": FLIP, "v": vertical}, seed=1)
+    pipeline = build({"h": FLIP, "v": vertical}, seed=1)
     corners = [np.argwhere(pipeline(image, 0, i)[..., 0])[0] // 3 for i in range(2000)]
     down, right = np.array(corners).T
     assert abs(down.mean() - 0.5) < 0.056
@@ -98,14 +100,14 @@ def test_neighbours_are_uncorrelated():
     """A flip of sample i says nothing about sample i+1, nor about sample i an epoch later."""
     image = np.zeros((1, 2, 3), np.uint8)
     image[0, 0] = 1
-    pipeline = augment.build({"h": FLIP}, seed=1)
+    pipeline = build({"h": FLIP}, seed=1)
     flips = np.array([[pipeline(image, e, i)[0, 1, 0] for i in range(1500)] for e in range(2)])
     assert abs((flips[0, 1:] == flips[0, :-1]).mean() - 0.5) < 0.065
     assert abs((flips[0] == flips[1]).mean() - 0.5) < 0.065
 
 
 def test_the_python_stream_is_uniform():
-    stream = augment._SplitMix()
+    stream = _SplitMix()
     stream.position = 12345
     values = np.array([stream.random() for _ in range(20000)])
     assert np.abs(np.histogram(values, 10, (0, 1))[0] - 2000).max() < 5 * 42  # sqrt(n p q) = 42
@@ -119,11 +121,11 @@ def test_tail_equals_normalize_and_to_tensor_per_image():
     images = np.random.default_rng(1).integers(0, 256, (8, 32, 32, 3), dtype=np.uint8)
     per_image = A.Compose([A.Normalize(mean, std), ToTensorV2()])
     expected = torch.stack([per_image(image=image)["image"] for image in images])
-    result = augment.tail(torch.from_numpy(images), mean, std)
+    result = tail(torch.from_numpy(images), mean, std)
     assert result.dtype == torch.float32
     assert result.is_contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(result, expected, rtol=0, atol=1e-6)
-    given = augment.tail(torch.from_numpy(images), torch.tensor(mean), torch.tensor(std))
+    given = tail(torch.from_numpy(images), torch.tensor(mean), torch.tensor(std))
     assert torch.equal(given, result)
 
 
@@ -132,12 +134,12 @@ def test_pad_crop_is_one_of_the_shifts_of_the_mirrored_image(image):
     shifts = {
         padded[top : top + 32, left : left + 32].tobytes() for top in range(5) for left in range(5)
     }
-    pipeline = augment.build({"c": {"_target_": "augcam.data.augment.PadCrop", "padding": 2}}, 1)
+    pipeline = build({"c": {"_target_": "augcam.data.augment.PadCrop", "padding": 2}}, 1)
     assert {pipeline(image, 0, index).tobytes() for index in range(400)} == shifts
 
 
 def test_an_alternating_flip_shows_each_image_both_ways_in_two_epochs(image):
-    pipeline = augment.build(composed("aug=none", "+aug/op@aug.flip=alternating_flip"), seed=1)
+    pipeline = build(composed("aug=none", "+aug/op@aug.flip=alternating_flip"), seed=1)
     mirrored = np.array(
         [
             [np.array_equal(pipeline(image, epoch, index), image[:, ::-1]) for index in range(400)]
@@ -152,7 +154,7 @@ def test_an_alternating_flip_shows_each_image_both_ways_in_two_epochs(image):
 def test_cutout_is_the_papers():
     """Centres uniform over the image, the square clipped: sizes and places as counted by hand."""
     image = np.full((32, 32, 3), 9, np.uint8)
-    pipeline = augment.build(
+    pipeline = build(
         {"c": {"_target_": "augcam.data.augment.Cutout", "size": 16, "fill": [1, 2, 3]}}, seed=1
     )
     draws = [pipeline(image, 0, index) for index in range(3000)]
@@ -173,12 +175,12 @@ def test_cutout_is_the_papers():
 @pytest.mark.parametrize(
     ("theirs", "ours", "settings"),
     [
-        (A.Rotate, augment.Rotate, {"limit": 40, "border_mode": cv2.BORDER_REFLECT_101}),
-        (A.Rotate, augment.Rotate, {"limit": (10, 20), "fill": 9}),
-        (A.Rotate, augment.Rotate, {"limit": 30, "fill": (1, 2, 3), "interpolation": 0}),
-        (A.CoarseDropout, augment.CoarseDropout, {"num_holes_range": (1, 3), "fill": (1, 2, 3)}),
-        (A.CoarseDropout, augment.CoarseDropout, {"hole_width_range": (0.3, 0.9), "fill": 7}),
-        (A.CoarseDropout, augment.CoarseDropout, {"fill": "random"}),
+        (A.Rotate, Rotate, {"limit": 40, "border_mode": cv2.BORDER_REFLECT_101}),
+        (A.Rotate, Rotate, {"limit": (10, 20), "fill": 9}),
+        (A.Rotate, Rotate, {"limit": 30, "fill": (1, 2, 3), "interpolation": 0}),
+        (A.CoarseDropout, CoarseDropout, {"num_holes_range": (1, 3), "fill": (1, 2, 3)}),
+        (A.CoarseDropout, CoarseDropout, {"hole_width_range": (0.3, 0.9), "fill": 7}),
+        (A.CoarseDropout, CoarseDropout, {"fill": "random"}),
     ],
 )
 def test_the_lean_transforms_equal_albumentations_own(theirs, ours, settings, image):
@@ -194,7 +196,7 @@ def test_the_lean_transforms_equal_albumentations_own(theirs, ours, settings, im
 
 def refused(aug: dict) -> list[str]:
     with pytest.raises(UserError) as caught:
-        augment.build(aug, seed=1)
+        build(aug, seed=1)
     return str(caught.value).splitlines()
 
 
@@ -250,6 +252,6 @@ def test_all_problems_of_a_pipeline_are_told_together():
 )
 def test_a_transform_that_does_not_fit_the_images_is_named(settings, words, image):
     with pytest.raises(UserError) as caught:
-        augment.build({"x": settings}, seed=1).check(image)
+        build({"x": settings}, seed=1).check(image)
     assert "aug.x" in str(caught.value)
     assert words in str(caught.value)

@@ -7,7 +7,7 @@ import pytest
 from skimage.metrics import structural_similarity
 
 from augcam.data.corruptions import CORRUPTIONS, SEVERITIES, corrupt
-from augcam.data.sources import CIFAR10
+from augcam.data.datasets.cifar import CIFAR10
 from tests.conftest import CIFAR, needs_cifar
 
 SOME = np.random.default_rng(0).integers(0, 256, (6, 32, 32, 3), dtype=np.uint8)

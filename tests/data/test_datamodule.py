@@ -11,15 +11,10 @@ import torch
 from pytorch_lightning import Callback, Trainer
 from torch import nn
 
-from augcam.data import augment
-from augcam.data.datamodule import (
-    AugmentedBatches,
-    EpochLoader,
-    EpochOrder,
-    EvalLoader,
-    ImageDataModule,
-)
-from augcam.data.sources import ImageSet
+from augcam.data.augment.pipeline import build
+from augcam.data.datamodule import ImageDataModule
+from augcam.data.datasets.base import ImageSet
+from augcam.data.loader import AugmentedBatches, EpochLoader, EpochOrder, EvalLoader
 from augcam.errors import UserError
 
 AUG = {
@@ -58,7 +53,7 @@ class Random:
 
 def module(workers=0, batch_size=4, holdout=8, seed=1, aug=AUG, size=40) -> ImageDataModule:
     return ImageDataModule(
-        Random(size), augment.build(aug, seed), batch_size=batch_size, eval_batch_size=5,
+        Random(size), build(aug, seed), batch_size=batch_size, eval_batch_size=5,
         num_workers=workers, holdout=holdout, seed=seed,
     )  # fmt: skip
 
@@ -151,7 +146,7 @@ class TestOrder:
 
 class TestEpochLoader:
     def loader(self, workers: int = 0) -> EpochLoader:
-        batches = AugmentedBatches(Random().train(), augment.build(AUG, 1))
+        batches = AugmentedBatches(Random().train(), build(AUG, 1))
         return EpochLoader(batches, EpochOrder(40, 4, seed=1), workers)
 
     @pytest.mark.parametrize("workers", [0, 2])

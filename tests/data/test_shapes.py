@@ -5,8 +5,8 @@ import hashlib
 import numpy as np
 import pytest
 
-from augcam.data import shapes
-from augcam.data.sources import Shapes
+from augcam.data.datasets import shapes
+from augcam.data.datasets.shapes import Shapes
 from augcam.errors import UserError
 
 

@@ -10,8 +10,11 @@ import torchvision
 from PIL import Image
 from sklearn.model_selection import StratifiedShuffleSplit
 
-from augcam.data import sources
-from augcam.data.sources import CIFAR10, ImageFolder, statistics, stratified_holdout
+from augcam.data.datasets import cifar
+from augcam.data.datasets.base import statistics
+from augcam.data.datasets.cifar import CIFAR10
+from augcam.data.datasets.folder import ImageFolder, read_image
+from augcam.data.splits import stratified_holdout
 from augcam.errors import UserError
 from tests.conftest import CIFAR, needs_cifar
 
@@ -88,7 +91,7 @@ class TestCifar10:
             calls.append((url, filename, md5))
             shutil.copytree(CIFAR / "cifar-10-batches-py", Path(extracted, "cifar-10-batches-py"))
 
-        monkeypatch.setattr(sources, "download_and_extract_archive", download)
+        monkeypatch.setattr(cifar, "download_and_extract_archive", download)
         for _ in range(2):
             CIFAR10(tmp_path / "new").prepare()
         known = torchvision.datasets.CIFAR10
@@ -100,7 +103,7 @@ def test_no_network_says_where_the_archive_goes(tmp_path, monkeypatch):
     def download(*arguments):
         raise OSError("Name or service not known")
 
-    monkeypatch.setattr(sources, "download_and_extract_archive", download)
+    monkeypatch.setattr(cifar, "download_and_extract_archive", download)
     with pytest.raises(UserError) as caught:
         CIFAR10(tmp_path).prepare()
     assert str(tmp_path / "cifar-10-python.tar.gz") in str(caught.value)
@@ -220,7 +223,7 @@ class TestImageFolder:
         for number, colour in enumerate([(255, 0, 0), (0, 255, 0), (0, 0, 255)]):
             image.paste(colour, (number * 20, 0, number * 20 + 20, 20))
         image.save(path)
-        read = sources.read_image(path, 10)
+        read = read_image(path, 10)
         assert read.shape == (10, 10, 3)
         assert np.all(read[:, 2:-2] == [0, 255, 0])
 
@@ -228,11 +231,11 @@ class TestImageFolder:
     def test_every_mode_becomes_rgb(self, tmp_path, mode):
         path = tmp_path / ("image.jpg" if mode == "CMYK" else "image.png")
         write(path, (255, 255, 255), mode=mode)
-        assert np.all(sources.read_image(path, 8) > 250)
+        assert np.all(read_image(path, 8) > 250)
 
     def test_sixteen_bits_are_scaled_and_not_clipped(self, tmp_path):
         Image.fromarray(np.full((8, 8), 0x8000, np.uint16)).save(tmp_path / "deep.png")
-        assert np.all(sources.read_image(tmp_path / "deep.png", 8) == 128)
+        assert np.all(read_image(tmp_path / "deep.png", 8) == 128)
 
     @pytest.mark.parametrize("part", ["train", "test"])
     @pytest.mark.parametrize("content", [b"", b"no image at all", None])

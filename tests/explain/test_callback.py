@@ -10,9 +10,9 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.data import DataLoader
 
-import augcam.explain.callback as panels
-from augcam.config import validate
-from augcam.runs import build_classifier
+import augcam.training.callbacks.gradcam as panels
+from augcam.config.schema import validate
+from augcam.training.build import build_classifier
 from tests.conftest import compose
 
 CLASSES = [f"class{n}" for n in range(10)]

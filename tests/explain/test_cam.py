@@ -14,7 +14,7 @@ from torchcam.methods import GradCAM as TorchCam
 
 from augcam.errors import UserError
 from augcam.explain.cam import GradCAM
-from augcam.model.resnet import resnet
+from augcam.models.resnet import resnet
 
 LAYERS = ("layer1", "layer2", "layer3", "layer4", "layer4.1.bn2")
 CLASSES = 10

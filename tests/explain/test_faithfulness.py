@@ -11,23 +11,13 @@ from scipy import stats
 from torch import Tensor, nn
 
 from augcam.errors import UserError
-from augcam.explain.faithfulness import (
-    BETTER,
-    CHECKS,
-    baselines,
-    cascading_randomisation,
-    concentration,
-    energy_share,
-    evaluate,
-    impute,
-    insertion_deletion,
-    interval,
-    max_sensitivity,
-    mosaics,
-    pointing_game,
-    road,
-    similarity,
-)
+from augcam.explain.faithfulness.baselines import baselines, concentration
+from augcam.explain.faithfulness.evaluate import BETTER, CHECKS, evaluate, interval
+from augcam.explain.faithfulness.insertion import insertion_deletion
+from augcam.explain.faithfulness.localisation import energy_share, mosaics, pointing_game
+from augcam.explain.faithfulness.randomisation import cascading_randomisation, similarity
+from augcam.explain.faithfulness.road import impute, road
+from augcam.explain.faithfulness.sensitivity import max_sensitivity
 
 
 @pytest.fixture(autouse=True)

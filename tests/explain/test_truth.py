@@ -1,6 +1,6 @@
 """The verdict on the maps: which points, which names pixels, which are not to be believed."""
 
-from augcam.explain.truth import truth_section, verdict
+from augcam.explain.faithfulness.verdict import truth_section, verdict
 
 
 def row(method, layer, measure, mean, spread=0.05):

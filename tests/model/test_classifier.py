@@ -10,10 +10,10 @@ from sklearn.metrics import accuracy_score, confusion_matrix, log_loss, top_k_ac
 from torch import nn
 from torch.utils.data import DataLoader
 
-from augcam.config import validate
-from augcam.model.classifier import Classifier, decay_groups
-from augcam.model.resnet import resnet
-from augcam.runs import build_classifier
+from augcam.config.schema import validate
+from augcam.models.resnet import resnet
+from augcam.training.build import build_classifier
+from augcam.training.module import Classifier, decay_groups
 from tests.conftest import compose
 
 CLASSES = ("ant", "bee", "cat", "dog", "emu", "fox")

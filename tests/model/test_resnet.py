@@ -6,7 +6,7 @@ import torch
 import torchvision
 from torch import nn
 
-from augcam.model.resnet import resnet, whitening_filters
+from augcam.models.resnet import resnet, whitening_filters
 
 
 def test_parameter_count_is_that_of_the_cifar_resnet18():

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from augcam.folder import RunFolder
+from augcam.runs.run_folder import RunFolder
 from tests.conftest import compose
 
 CLASSES = ["bird", "cat", "dog"]

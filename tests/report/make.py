@@ -13,8 +13,8 @@ import numpy as np
 from omegaconf import OmegaConf
 from scipy.special import softmax
 
-from augcam.data.shapes import CLASSES, draw
-from augcam.folder import RunFolder
+from augcam.data.datasets.shapes import CLASSES, draw
+from augcam.runs.run_folder import RunFolder
 from tests.conftest import compose
 
 CORRUPTIONS = (

@@ -6,9 +6,9 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
 
-from augcam.pictures import figure_array
-from augcam.report import figures
-from augcam.report.figures import Dot, Seen
+from augcam.report import charts as figures
+from augcam.report.charts import Dot, Seen
+from augcam.viz.figures import figure_array
 
 STYLES = figures.group_styles(["none", "flip"], "none")
 

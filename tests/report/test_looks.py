@@ -9,7 +9,7 @@ from scipy.spatial.distance import jensenshannon
 
 from augcam.errors import UserError
 from augcam.report import looks
-from augcam.report.study import Maps, read_study
+from augcam.report.load import Maps, read_study
 from tests.report.make import make_sweep
 
 

@@ -8,7 +8,7 @@ from scipy import stats
 from sklearn.metrics import jaccard_score
 
 from augcam.errors import UserError
-from augcam.folder import RunFolder
+from augcam.report.load import Maps, Predictions, Run, Study
 from augcam.report.statistics import (
     MEASURES,
     Comparison,
@@ -24,7 +24,7 @@ from augcam.report.statistics import (
     noise_floor,
     paired_difference,
 )
-from augcam.report.study import Maps, Predictions, Run, Study
+from augcam.runs.run_folder import RunFolder
 
 
 def a_run(label, predicted, seed=1, group="none", **parts) -> Run:

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from augcam.errors import UserError
-from augcam.folder import RunFolder
-from augcam.report.study import Study, read_study
+from augcam.report.load import Study, read_study
+from augcam.runs.run_folder import RunFolder
 from tests.report.conftest import CLASSES, LABEL, write_evaluation, write_run
 
 

@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from augcam.data.augment import Pipeline  # first: it keeps Albumentations off the network
+from augcam.data.augment.pipeline import Pipeline
 
 # isort: split
 import albumentations as A

@@ -6,8 +6,8 @@ from itertools import chain
 
 from omegaconf import OmegaConf
 
-from augcam.folder import RunFolder
-from augcam.report.study import Run
+from augcam.report.load import Run
+from augcam.runs.run_folder import RunFolder
 
 EVALUATE = "python -m augcam.evaluate run="
 

@@ -7,12 +7,12 @@ import torch
 import torch.nn.functional as F
 from scipy.special import entr
 
-from augcam.data.sources import ImageSet
+from augcam.data.datasets.base import ImageSet
 from augcam.errors import UserError
 from augcam.explain import cam
 from augcam.explain.overlay import overlay
-from augcam.report.figures import Seen
-from augcam.report.study import Maps, Run
+from augcam.report.charts import Seen
+from augcam.report.load import Maps, Run
 
 
 def test_images(run: Run) -> ImageSet:
@@ -21,7 +21,7 @@ def test_images(run: Run) -> ImageSet:
     Raises:
         UserError: it cannot be read, or holds other images by now.
     """
-    from augcam.runs import build_source  # Lightning comes with it: only where images are shown
+    from augcam.runs.build import build_source
 
     # Not prepared: what is missing would be downloaded.
     images = build_source(run.folder.config()).test()

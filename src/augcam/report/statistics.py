@@ -14,7 +14,7 @@ import numpy as np
 from scipy import special, stats
 
 from augcam.errors import UserError
-from augcam.report.study import Maps, Run, Study
+from augcam.report.load import Maps, Run, Study
 
 Verdict = Literal["better", "worse", "tie"]
 LEVEL = 0.05

@@ -1,0 +1,62 @@
+"""What every door shares: errors in one to three lines, exit statuses, and `run=DIR`.
+
+Exit status 0: done; 1: the run failed; 2: the request was wrong; 130 and 143: stopped by Ctrl-C
+and SIGTERM.
+"""
+
+import sys
+from collections.abc import Sequence
+from typing import TypeVar
+
+from omegaconf import OmegaConf
+
+from augcam.errors import UserError, nearest
+
+Options = TypeVar("Options")
+
+
+def options(schema: type[Options], arguments: Sequence[str], usage: str) -> Options:
+    """`key=value` arguments as an instance of a pydantic model, for the doors without Hydra.
+
+    `--help` prints `usage` and the model's fields with their descriptions and defaults, and exits.
+
+    Raises:
+        UserError: an unknown key, or a value of the wrong type or range; all at once.
+    """
+    from pydantic import BaseModel, ValidationError
+
+    assert issubclass(schema, BaseModel)
+    fields = schema.model_fields
+    if {"-h", "--help"} & set(arguments):
+        print(usage.strip(), "\n")
+        for name, field in fields.items():
+            default = "" if field.is_required() else f" [{field.default}]"
+            print(f"  {name + '=':<14}{field.description}{default}")
+        sys.exit(0)
+    problems = [f"{a}: write key=value" for a in arguments if "=" not in a]
+    pairs = [argument.split("=", 1) for argument in arguments if "=" in argument]
+    problems += [
+        f"{key}: there is no such key; {nearest(key, fields)}"
+        for key, _ in pairs
+        if key not in fields
+    ]
+    values = {key: value for key, value in pairs if key in fields}
+    parsed = None
+    try:
+        # Lists as in Hydra: a,b or [a,b]; everything else as YAML reads it.
+        parsed = schema.model_validate(
+            {
+                key: value.strip("[]").split(",")
+                if "tuple" in str(fields[key].annotation) or "list" in str(fields[key].annotation)
+                else OmegaConf.create({"value": value})["value"]
+                for key, value in values.items()
+            }
+        )
+    except ValidationError as error:
+        for problem in error.errors(include_url=False):
+            key = str(problem["loc"][0]) if problem["loc"] else "options"
+            given = "" if problem["type"] == "missing" else f"={values.get(key, '')}"
+            problems.append(f"{key}{given}: {problem['msg']}")
+    if problems or parsed is None:
+        raise UserError("\n".join(dict.fromkeys(problems)))
+    return parsed

@@ -1,0 +1,76 @@
+"""What needs a finished run's network, computed once and kept in the run's folder.
+
+python -m augcam.evaluate run=outputs/DATE_TIME_NAME_ID
+
+torch and what needs it are imported late: a run that is evaluated already is told in a second.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+from rich import get_console
+
+from augcam.cli.arguments import options
+from augcam.evaluation import Checkpoint, _files, evaluate, kept
+from augcam.runs.run_folder import RunFolder
+from augcam.viz.terminal import progress_bars
+
+USAGE = """
+Measure a finished run on a subset of the test images, stratified by class: calibration, accuracy
+under 15 corruptions x 5 severities, Grad-CAM maps and how true and how concentrated they are. Writes
+DIR/evaluation.json and DIR/evaluation.npz, which python -m augcam.report reads. What is there already
+is not computed again.
+
+  python -m augcam.evaluate run=DIR
+  python -m augcam.evaluate run=SWEEP           every finished run of a sweep
+  python -m augcam.evaluate run=DIR n=10000     every test image of CIFAR-10
+"""
+
+
+class Options(BaseModel):
+    """What `python -m augcam.evaluate` can be asked for."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    run: Annotated[Path, Field(description="folder of the run, or of a sweep")]
+    n: Annotated[int, Field(ge=10, description="test images, or all if there are fewer")] = 1000
+    samples: Annotated[int, Field(ge=10, description="of these, for insertion and deletion")] = 200
+    checkpoint: Annotated[Checkpoint, Field(description="whose weights")] = "last"
+    seed: Annotated[int, Field(ge=0, description="of every random choice")] = 0
+
+
+def main(arguments: list[str]) -> None:
+    """Evaluate the run that was asked for, or all finished ones below; what is done is left alone."""
+    asked = options(Options, arguments, USAGE)
+    settings = asked.model_dump(exclude={"run"})
+    folders = [RunFolder(asked.run)]
+    if not folders[0].config_file.is_file():  # a sweep
+        below = [RunFolder(path.parent) for path in sorted(asked.run.rglob("metrics.json"))]
+        folders = [folder for folder in below if folder.state() == "finished"] or folders
+    for number, folder in enumerate(folders, start=1):
+        if len(folders) > 1:
+            get_console().print(f"{number}/{len(folders)}  {folder}", soft_wrap=True, markup=False)
+        evaluate_once(folder, settings)
+
+
+def evaluate_once(folder: RunFolder, settings: dict[str, Any]) -> None:
+    """Evaluate one run with a progress bar, unless that is done already; say what came out."""
+    json_file, _ = _files(folder)
+    console = get_console()
+    record = kept(folder, **settings)
+    if record:
+        console.print(f"already evaluated: {json_file}", soft_wrap=True, markup=False)
+        return
+    with progress_bars() as progress:
+        record = evaluate(folder, **settings, progress=progress)
+    robust = np.mean(list(record["corruptions"].values()))
+    console.print(
+        f"{record['images']:,} of {record['test_images']:,} test images: accuracy "
+        f"{record['accuracy']:.1%}, ECE {record['ece']:.3f}; {robust:.1%} under corruptions; "
+        f"{record['seconds']:.0f} s\n{json_file}",
+        soft_wrap=True,
+        markup=False,
+        highlight=False,
+    )

@@ -1,0 +1,33 @@
+"""Config -> Albumentations pipeline, and the random stream of each sample.
+
+Only this module and `corruptions` know Albumentations. A pipeline is the random part alone, image by
+image on the CPU; the fixed tail, Normalize and ToTensorV2, is one `tail` for a whole batch on a device.
+"""
+
+from collections.abc import Sequence
+
+import torch
+
+
+def tail(
+    images: torch.Tensor,
+    mean: torch.Tensor | Sequence[float],
+    std: torch.Tensor | Sequence[float],
+) -> torch.Tensor:
+    """What Normalize(mean, std) and ToTensorV2 do to each image, for a batch, on its device.
+
+    Args:
+        images: uint8 (B, H, W, 3).
+        mean, std: of each channel, of values in 0..1. Tensors on the images' device save a copy.
+
+    Returns:
+        float32 (B, 3, H, W): (images / 255 - mean) / std, in channels_last memory order, because
+        the permuted NHWC array is just that.
+    """
+    device = images.device
+    shift = torch.as_tensor(mean, dtype=torch.float32, device=device).mul(255)
+    factor = torch.as_tensor(std, dtype=torch.float32, device=device).mul(255).reciprocal()
+    # Written out for every pixel: torch does not vectorise over an innermost dimension of three.
+    pixels = images.shape[1] * images.shape[2]
+    rows = images.flatten(1).float().sub_(shift.repeat(pixels)).mul_(factor.repeat(pixels))
+    return rows.view(images.shape).permute(0, 3, 1, 2)

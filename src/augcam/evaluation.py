@@ -1,0 +1,245 @@
+"""What needs a finished run's network, computed once and kept in the run's folder.
+
+python -m augcam.evaluate run=outputs/DATE_TIME_NAME_ID
+
+torch and what needs it are imported late: a run that is evaluated already is told in a second.
+"""
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from rich.progress import Progress
+
+from augcam.errors import UserError
+from augcam.runs.atomic import write_atomically
+from augcam.runs.run_folder import RunFolder
+
+Checkpoint = Literal["last", "best"]
+
+
+def subset(labels: np.ndarray, n: int, seed: int) -> np.ndarray:
+    """`n` of the images, from each class in proportion, to less than one image; all if fewer.
+
+    A smaller subset of the same seed is part of a larger one.
+
+    Args:
+        labels: int (N,).
+
+    Returns:
+        int64 (min(n, N),), ascending.
+    """
+    random = np.random.default_rng(seed)
+    place = np.empty(len(labels))  # within its class, 0..1, at random
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        place[random.permutation(members)] = (np.arange(len(members)) + 0.5) / len(members)
+    return np.sort(np.argsort(place, kind="stable")[:n])
+
+
+def kept(
+    folder: RunFolder, n: int, samples: int, seed: int, checkpoint: Checkpoint
+) -> dict[str, Any] | None:
+    """The run's evaluation.json; None if there is none of these settings and of these weights.
+
+    Raises:
+        UserError: not a run folder, or no such checkpoint.
+    """
+    asked = _asked(folder, n, samples, seed, checkpoint)
+    json_file, npz_file = _files(folder)
+    try:
+        record: dict[str, Any] = json.loads(json_file.read_text())
+    except (OSError, ValueError):  # not there, or damaged
+        return None
+    return record if npz_file.is_file() and record.get("asked") == asked else None
+
+
+def evaluate(
+    folder: RunFolder,
+    n: int,
+    samples: int,
+    seed: int,
+    checkpoint: Checkpoint,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Measure a run's network and keep the result: evaluation.npz, then evaluation.json.
+
+    Images, corruptions and their noise depend on the test set, `n` and `seed` alone, so that runs
+    on one data set compare image by image. float32, on the GPU if there is one. With n=1000 the
+    network sees 75,000 corrupted images, 2,000 explanations and 4,200 images for insertion and
+    deletion.
+
+    Args:
+        n: test images; all if there are fewer.
+        samples: of these, for insertion and deletion; all if there are fewer.
+        progress: gets a task of its own, and a line on its console for each corruption.
+
+    Returns:
+        The content of evaluation.json. Accuracies are 0..1. "corruptions" has the accuracy at
+        severities 1 to 5 of each; "maps" the mean, 95% interval and number of images of each
+        measure, for the true class; "degenerate" counts the true classes' maps that say nothing.
+
+    Raises:
+        UserError: not a run folder, no such checkpoint, no test set, or a network that says NaN.
+    """
+    asked = _asked(
+        folder, n, samples, seed, checkpoint
+    )  # before the imports: it is quick to refuse
+
+    import torch
+    from torchmetrics.classification import MulticlassCalibrationError
+
+    from augcam.data.corruptions import CORRUPTIONS, SEVERITIES, corrupt
+    from augcam.explain import cam
+    from augcam.explain.faithfulness.baselines import concentration
+    from augcam.explain.faithfulness.evaluate import interval
+    from augcam.explain.faithfulness.insertion import insertion_deletion
+    from augcam.runs.finished_run import open_run
+    from augcam.training.hardware import environment
+
+    began = time.perf_counter()
+    run = open_run(folder, checkpoint, progress)
+    layer = asked["layer"]
+    index = subset(run.labels, n, seed)
+    images, labels = run.images[index], run.labels[index]
+    chosen = subset(labels, samples, seed)
+    device = next(run.network.parameters()).device
+    batch = 200 if device.type == "cpu" else 1000
+    # In images through the network; an explanation is a forward and a backward pass.
+    work = len(index) * (len(CORRUPTIONS) * len(SEVERITIES) + 6) + len(chosen) * 21
+    task = progress.add_task("maps", total=work)
+
+    found: dict[str, list[torch.Tensor]] = {"logits": [], "true": [], "predicted": []}
+    with cam.GradCAM(run.network, layers=(layer,), method=asked["method"]) as explain:
+        for part in _parts(len(index), batch):
+            inputs = run.normalise(images[part])
+            true = explain(inputs, torch.from_numpy(labels[part]))
+            found["logits"].append(true.logits.cpu())
+            found["true"].append(true[layer].raw.cpu())
+            found["predicted"].append(explain(inputs)[layer].raw.cpu())
+            progress.update(task, advance=6 * len(inputs))
+    probabilities = torch.cat(found["logits"]).softmax(dim=1)
+    maps = torch.cat(found["true"])
+    nothing = int((~probabilities.isfinite().all(dim=1)).sum())
+    if nothing:
+        raise UserError(
+            f"run={folder}: its network says NaN of {nothing} of {len(index)} images; the training "
+            "diverged, and there is nothing to measure"
+        )
+    ece = MulticlassCalibrationError(len(run.classes), n_bins=15)
+
+    def predict(inputs: torch.Tensor) -> torch.Tensor:
+        progress.update(task, advance=len(inputs))
+        return run.predict(inputs)
+
+    progress.update(task, description="insertion and deletion")
+    size = (images.shape[1], images.shape[2])
+    curves = insertion_deletion(
+        predict,
+        run.normalise(images[chosen]),
+        cam.heatmap(maps[chosen], cam.judge(maps[chosen]), size),
+        torch.from_numpy(labels[chosen]),
+        seed=seed,
+        batch=batch,
+    )
+    measures = {
+        "insertion": curves.insertion,
+        "deletion": curves.deletion,
+        "concentration": concentration(maps),
+    }
+
+    corruptions: dict[str, list[float]] = {}
+    for name in CORRUPTIONS:
+        progress.update(task, description=name)
+        corruptions[name] = []
+        for severity in SEVERITIES:
+            right = 0
+            for part in _parts(len(index), batch):
+                corrupted = corrupt(images[part], index[part], name, severity, seed)
+                said = predict(run.normalise(corrupted)).argmax(dim=1).cpu().numpy()
+                right += int((said == labels[part]).sum())
+            corruptions[name].append(right / len(index))
+        line = "  ".join(f"{accuracy:6.1%}" for accuracy in corruptions[name])
+        progress.console.print(f"{name:<18}{line}", markup=False, highlight=False)
+
+    record = {
+        "checkpoint": checkpoint,
+        "seed": seed,
+        "images": len(index),
+        "test_images": len(run.labels),
+        "layer": layer,
+        "method": asked["method"],
+        "accuracy": float((probabilities.argmax(dim=1).numpy() == labels).mean()),
+        "ece": float(ece(probabilities, torch.from_numpy(labels))),
+        "corruptions": corruptions,
+        "maps": {
+            name: interval(values, seed)._asdict() | {"n": len(values)}
+            for name, values in measures.items()
+        },
+        "degenerate": int((cam.judge(maps) != cam.STATUSES.index("ok")).sum()),
+        "asked": asked,
+        "seconds": round(time.perf_counter() - began, 1),
+        "environment": environment()
+        | {"device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu"},
+    }
+    _keep(
+        folder,
+        record,
+        index=index.astype(np.int32),
+        label=labels.astype(np.uint16),
+        probabilities=probabilities.numpy().astype(np.float16),
+        map_true=maps.numpy().astype(np.float32),
+        map_predicted=torch.cat(found["predicted"]).numpy().astype(np.float32),
+    )
+    return record
+
+
+def _parts(count: int, batch: int) -> Iterator[slice]:
+    return (slice(start, start + batch) for start in range(0, count, batch))
+
+
+def _files(folder: RunFolder) -> tuple[Path, Path]:
+    return folder.path / "evaluation.json", folder.path / "evaluation.npz"
+
+
+def _keep(folder: RunFolder, record: dict[str, Any], **arrays: np.ndarray) -> None:
+    """Write both files; whoever sees the JSON has the arrays that belong to it."""
+    json_file, npz_file = _files(folder)
+    beside = npz_file.with_name(f".{npz_file.name}.{os.getpid()}")
+    try:
+        with beside.open("wb") as file:
+            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+        json_file.unlink(missing_ok=True)
+        beside.replace(npz_file)
+    finally:
+        beside.unlink(missing_ok=True)
+    write_atomically(json_file, json.dumps(record, indent=1, allow_nan=False) + "\n")
+
+
+def _asked(
+    folder: RunFolder, n: int, samples: int, seed: int, checkpoint: Checkpoint
+) -> dict[str, Any]:
+    """What an evaluation follows from: with all of it the same, another would find the same.
+
+    Raises:
+        UserError: not a run folder, or no such checkpoint.
+    """
+    explain = folder.config().explain
+    path = folder.last if checkpoint == "last" else folder.best
+    if not path.is_file():
+        raise UserError(f"run={folder}: there is no {path.name} yet; has an epoch ended?")
+    with path.open("rb") as file:
+        weights = hashlib.file_digest(file, "sha256").hexdigest()
+    return {
+        "n": n,
+        "samples": samples,
+        "seed": seed,
+        "checkpoint": checkpoint,
+        "layer": explain.layer,
+        "method": explain.method,
+        "weights": weights,
+    }

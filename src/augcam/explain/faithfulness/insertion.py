@@ -1,0 +1,144 @@
+"""Is the map true? Measures of activation maps, with baselines, intervals and a table of all.
+
+A map is judged by what happens when the pixels it names are removed (insertion and deletion,
+ROAD), when the image or the network changes (max-sensitivity, cascading randomisation) and by where
+it points when the answer is known (localisation). Maps, networks and functions come as arguments.
+
+Throughout, B is the number of images and N = H * W of their pixels. Measures come back as one
+float64 per image, NaN where one is undefined. Equal values of a map are ordered at random by the
+seed, the same way for every map of an image; a *degenerate* map (constant, or with a value that is
+not finite) says nothing about any pixel and is ranked like a random one. Everything random follows
+from the seed alone, whatever the batch; only new weights also depend on the kind of device.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch import Tensor
+
+from augcam.errors import UserError
+from augcam.explain.faithfulness.maps import Maps, Predict, _check_images, _ranks_for, _scores
+
+
+# ------------------------------------------------------------------- insertion and deletion
+class InsertionDeletion(NamedTuple):
+    """Areas under the curves of `insertion_deletion`, and the curves."""
+
+    insertion: np.ndarray
+    """(B,) area under the insertion curve; higher is better."""
+    deletion: np.ndarray
+    """(B,) area under the deletion curve; lower is better."""
+    insertion_curve: np.ndarray
+    """(B, steps + 1) the target's score from nothing inserted to the whole image."""
+    deletion_curve: np.ndarray
+    """(B, steps + 1) the target's score from the whole image to nothing left."""
+    fractions: np.ndarray
+    """(steps + 1,) fraction of the pixels inserted or deleted at each point."""
+
+
+def blurred(images: Tensor) -> Tensor:
+    """The images without their content: a Gaussian blur of an eighth of the shorter side.
+
+    That is 4 pixels at 32x32. RISE blurs 224x224 images with 5 pixels; on so small an image the
+    same share of the side would leave objects recognisable.
+
+    Args:
+        images: (B, C, H, W) float.
+
+    Returns:
+        The same shape, dtype and device; borders are reflected.
+    """
+    sigma = min(images.shape[2:]) / 8
+    smooth = ndimage.gaussian_filter(images.detach().float().cpu().numpy(), (0, 0, sigma, sigma))
+    return torch.from_numpy(smooth).to(images)
+
+
+def insertion_deletion(
+    predict: Predict,
+    images: Tensor,
+    maps: Maps,
+    targets: Tensor,
+    *,
+    steps: int = 10,
+    baseline: Tensor | None = None,
+    seed: int = 0,
+    batch: int = 128,
+) -> InsertionDeletion:
+    """Insertion and deletion of RISE (Petsiuk et al., arXiv 1806.07421).
+
+    Deletion sets the pixels to the mean of the data, most important first; insertion starts from
+    a baseline and puts them back in the same order. The area under the target's score is taken by
+    trapezoids over the fraction of pixels. An additive model on pixels .4, .3, .2, .1 in four
+    steps scores 1, .6, .3, .1, 0 under deletion, an area of .375, and .625 under insertion from 0.
+
+    Args:
+        predict: images -> probabilities or scores (B, classes); called without gradients.
+        images: (B, 3, H, W) normalised, so that 0 is the mean of the data.
+        maps: (B, H, W), higher is more important.
+        targets: (B,) class indices.
+        steps: intervals of the curves, 1..H*W, each of H*W / steps pixels (rounded).
+        baseline: (B, 3, H, W) where insertion starts; None for `blurred(images)`.
+        seed: of the order of equal values.
+        batch: most images in one call of `predict`.
+
+    Raises:
+        UserError: shapes that do not fit, or `steps` out of range.
+    """
+    _check_images(images, targets)
+    ranks = {"": _ranks_for(images, maps, seed)}
+    return _insertions_deletions(predict, images, ranks, targets, steps, baseline, batch)[""]
+
+
+def _insertions_deletions(
+    predict: Predict,
+    images: Tensor,
+    ranks: Mapping[Any, np.ndarray],
+    targets: Tensor,
+    steps: int,
+    baseline: Tensor | None,
+    batch: int,
+) -> dict[Any, InsertionDeletion]:
+    """The same for several maps of each image; the curves' ends do not depend on the map."""
+    height, width = images.shape[2:]
+    pixels = height * width
+    if not 1 <= steps <= pixels:
+        raise UserError(f"steps={steps}: 1 to {pixels} (one per pixel) are possible")
+    start = blurred(images) if baseline is None else baseline
+    if start.shape != images.shape:
+        raise UserError(
+            f"the baseline has the shape {tuple(start.shape)}; "
+            f"that of the images, {tuple(images.shape)}, is needed"
+        )
+    empty = torch.zeros_like(images)
+    counts = np.round(np.linspace(0, pixels, steps + 1)).astype(int)
+    fractions = counts / pixels
+    whole_score = _scores(predict, lambda part: images[part], targets, batch)
+    empty_score = _scores(predict, lambda part: empty[part], targets, batch)
+    start_score = _scores(predict, lambda part: start[part], targets, batch)
+
+    def curve(rank: Tensor, above: Tensor, below: Tensor) -> list[np.ndarray]:
+        """Scores with the `count` most important pixels from `above` and the rest from `below`."""
+
+        def mixed(count: int) -> Callable[[slice], Tensor]:
+            return lambda part: torch.where(
+                rank[part].to(images.device) < count, above[part], below[part]
+            )
+
+        return [_scores(predict, mixed(int(count)), targets, batch) for count in counts[1:-1]]
+
+    found = {}
+    for key, places in ranks.items():
+        rank = torch.from_numpy(places).view(-1, 1, height, width)
+        inserted = np.stack([start_score, *curve(rank, images, start), whole_score], axis=1)
+        deleted = np.stack([whole_score, *curve(rank, empty, images), empty_score], axis=1)
+        found[key] = InsertionDeletion(
+            insertion=np.trapezoid(inserted, fractions, axis=1),
+            deletion=np.trapezoid(deleted, fractions, axis=1),
+            insertion_curve=inserted,
+            deletion_curve=deleted,
+            fractions=fractions,
+        )
+    return found

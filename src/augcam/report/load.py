@@ -1,0 +1,545 @@
+"""Run folders -> a study: which runs belong together, what they are compared with, what is left out."""
+
+import json
+import os
+import zipfile
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.stats import rankdata
+
+from augcam.config.compose import flat
+from augcam.config.schema import FREE_TO_CHANGE
+from augcam.errors import UserError, nearest
+from augcam.explain import cam
+from augcam.runs.run_folder import RunFolder
+
+# Keys that name a run or say which repetition it is, beside those that change no result.
+_NOT_COMPARED = ("name", "seed", *FREE_TO_CHANGE)
+
+
+# What makes two test sets, splits or kinds of image: runs that differ here are not averaged.
+_DATA = ("name", "holdout", "image_size", "seed", "train_size", "test_size", "shortcut")
+
+
+# What two evaluations must share for their maps and robustness to be compared.
+_EVALUATION = ("checkpoint", "seed", "images", "layer", "method")
+
+
+_DAMAGED = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile)
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a network said of each test image, in the test set's order.
+
+    Attributes:
+        label, predicted: uint16 (N,), class indices.
+        confidence: float16 (N,), probability of the predicted class.
+    """
+
+    label: np.ndarray
+    predicted: np.ndarray
+    confidence: np.ndarray
+
+    @cached_property
+    def correct(self) -> np.ndarray:
+        """bool (N,)."""
+        return self.predicted == self.label
+
+
+@dataclass(frozen=True)
+class Maps:
+    """Grad-CAM maps and probabilities of the evaluated test images.
+
+    Attributes:
+        index: int32 (n,), positions in the test set, ascending. label: uint16 (n,).
+        probabilities: float16 (n, C).
+        map_true, map_predicted: float32 (n, h, w), raw and signed, of the true and the predicted class.
+    """
+
+    index: np.ndarray
+    label: np.ndarray
+    probabilities: np.ndarray
+    map_true: np.ndarray
+    map_predicted: np.ndarray
+
+    @cached_property
+    def usable(self) -> np.ndarray:
+        """bool (n,): the true class's map says something (`augcam.explain.cam.judge`)."""
+        usable: np.ndarray = cam.judge(torch.from_numpy(self.map_true)).numpy() == 0
+        return usable
+
+    @cached_property
+    def heat(self) -> np.ndarray:
+        """The true class's heat maps, cell by cell: float64 (n, h * w) in 0..1; zero if not usable."""
+        raw = torch.from_numpy(self.map_true).double()
+        size = (raw.shape[1], raw.shape[2])
+        return cam.heatmap(raw, cam.judge(raw), size).flatten(1).numpy()
+
+    @cached_property
+    def ranks(self) -> np.ndarray:
+        """Ranks of each map's cells in `heat`, ties averaged: float64 (n, h * w)."""
+        return rankdata(self.heat, axis=1)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run folder, read.
+
+    Attributes:
+        state: "finished", "interrupted", "running", "failed" or "died".
+        why: one line for a run that is in no group; "" for one that is.
+        label: the name of its group, or of the group that it would be in.
+        metrics: content of metrics.json; {} where there is none (yet).
+        predictions: None where it is in no group; every run of a group has them.
+        evaluation, maps: evaluation.json and .npz; both None where it was not evaluated, or otherwise
+            than most runs of the study (a note tells).
+    """
+
+    folder: RunFolder
+    state: str
+    why: str
+    label: str
+    seed: int
+    metrics: dict[str, Any]
+    predictions: Predictions | None
+    evaluation: dict[str, Any] | None
+    maps: Maps | None
+
+
+@dataclass(frozen=True)
+class Study:
+    """Runs that can be compared: one data set, one list of classes, the same test images.
+
+    Attributes:
+        runs: all run folders that have a config, sorted by path, unfinished ones too.
+        groups: finished runs of one config up to the seed, by label, each sorted by seed; the baseline
+            first, then by label. Empty while nothing has finished.
+        baseline: label of the group that the others are compared with, or None (`notes` says why).
+        classes: names of the classes; () while nothing has finished.
+        left_out: folders that are in no group, and why in one line: unfinished, foreign, damaged, twice
+            the same, other test images.
+        differing: by label, the config keys that differ between groups, with this group's values; a key
+            that a group lacks is missing from its dict. Keys of the augmentation begin with `aug.`;
+            `transforms` names its steps in order.
+        notes: sentences that a reader of the numbers must know.
+    """
+
+    runs: tuple[Run, ...]
+    groups: dict[str, tuple[Run, ...]]
+    baseline: str | None
+    classes: tuple[str, ...]
+    left_out: list[tuple[RunFolder, str]]
+    differing: dict[str, dict[str, Any]]
+    notes: list[str]
+
+
+@dataclass(frozen=True)
+class _Read:
+    """A run folder as found on disk, before anything is compared."""
+
+    run: Run
+    data: dict[str, Any]
+    root: str | None
+    settings: dict[str, Any]
+    limited: bool
+
+
+def read_study(paths: Sequence[Path], baseline: str | None = None) -> Study:
+    """Read every run in `paths`: each a run folder, a sweep, or a folder with runs anywhere below.
+
+    Args:
+        baseline: label of the group to compare with; None takes the one whose augmentation is `none`.
+
+    Raises:
+        UserError: a path that is no folder, no run at all, an unknown `baseline`, or finished runs of
+            several data sets, class lists or test sets (the message names the folders of each kind).
+    """
+    notes: list[str] = []
+    left_out: list[tuple[RunFolder, str]] = []
+    found: list[_Read] = []
+    for folder in _folders(paths):
+        read = _read(folder, notes)
+        if isinstance(read, str):
+            left_out.append((folder, read))
+        else:
+            found.append(read)
+    if not found and not left_out:
+        where = ", ".join(str(path) for path in paths)
+        raise UserError(
+            f"{where}: no runs in there; give a folder that train.py made, or one above such folders"
+        )
+    usable = [read for read in found if not read.run.why]
+    _refuse_mixed(usable)
+    usable, limited = _same_length(usable, notes)
+    _refuse_other_labels(usable)
+    usable, repeated = _newest(usable)
+    labels = _labels([read.settings for read in usable])
+    every = labels | {
+        key: label
+        for key, label in _labels([read.settings for read in found]).items()
+        if key not in labels
+    }
+    why = limited | repeated
+    runs = [
+        replace(read.run, label=every[_key(read.settings)], why=read.run.why or why.get(i, ""))
+        for read in found
+        for i in [id(read)]
+    ]
+    runs = [run if not run.why else replace(run, predictions=None) for run in runs]
+    runs = _same_evaluation(runs, notes)
+    left_out += [(run.folder, run.why) for run in runs if run.why]
+    members: dict[str, list[Run]] = {}
+    for run in runs:
+        if not run.why:
+            members.setdefault(run.label, []).append(run)
+    settings = {every[_key(read.settings)]: read.settings for read in usable}
+    chosen = _chosen_baseline(baseline, settings, notes)
+    groups = {
+        label: tuple(sorted(members[label], key=lambda run: run.seed))
+        for label in sorted(members, key=lambda label: (label != chosen, label))
+    }
+    differing = _differing(settings)
+    _tell(usable, differing, groups, notes)
+    return Study(
+        runs=tuple(runs),
+        groups=groups,
+        baseline=chosen,
+        classes=tuple(usable[0].run.metrics["classes"]) if usable else (),
+        left_out=sorted(left_out, key=lambda item: str(item[0].path)),
+        differing=differing,
+        notes=notes,
+    )
+
+
+# ------------------------------------------------------------------------------- reading
+def _folders(paths: Sequence[Path]) -> list[RunFolder]:
+    """Every folder in or below `paths` that holds a run, or what looks like a part of one."""
+    found = {}
+    for path in paths:
+        path = Path(path).expanduser()
+        if not path.is_dir():
+            beside = [p.name for p in path.parent.glob("*") if p.is_dir()]
+            hint = f"; {nearest(path.name, beside)}" if beside else ""
+            raise UserError(f"{path}: no such folder{hint}")
+        for where, below, files in os.walk(path):
+            parts = {*below, *files}
+            if {".hydra", "checkpoints", "metrics.json"} & parts:
+                found[Path(where).resolve()] = RunFolder(where)
+                below.clear()  # a run's own folders hold no runs
+            below[:] = sorted(name for name in below if not name.startswith("."))
+    return [found[key] for key in sorted(found)]
+
+
+def _read(folder: RunFolder, notes: list[str]) -> _Read | str:
+    """A run folder's content, or in one line why it is none."""
+    state = folder.state()
+    if state == "foreign":
+        return "no run of AugCAM: .hydra/config.yaml is missing"
+    try:
+        config = folder.config()
+    except (UserError, *_DAMAGED) as error:
+        return f"its config cannot be read: {_first_line(error)}"
+    metrics: dict[str, Any] = {}
+    predictions, why = None, ""
+    try:
+        metrics = folder.metrics() or {}
+        why = _unfinished(folder, state) or _without_results(metrics)
+        predictions = None if why else _predictions(folder, len(metrics["classes"]))
+    except (UserError, *_DAMAGED) as error:
+        why = f"damaged: {_first_line(error)}"
+    evaluation, maps = None, None
+    if not why:
+        assert predictions is not None
+        evaluation, maps, problem = _evaluation(folder, predictions)
+        if problem:
+            notes.append(f"{folder}: its evaluation is not used, {problem}.")
+    plain = config.model_dump(mode="json", by_alias=True)
+    # A step that is null is not there; the order of the others counts, as does their being there.
+    plain["aug"] = {name: step for name, step in plain["aug"].items() if step}
+    steps = ", ".join(plain["aug"]) or "none"
+    settings = {
+        key: value for key, value in flat(plain).items() if not key.startswith(_NOT_COMPARED)
+    }
+    settings = {k: v for k, v in settings.items() if k.removeprefix("data.") not in _DATA}
+    data = {key: plain["data"][key] for key in _DATA if key in plain["data"]}
+    return _Read(
+        Run(folder, state, why, "", config.seed, metrics, predictions, evaluation, maps),
+        data,
+        plain["data"].get("root"),
+        settings | {"transforms": steps},
+        is_limit(config.trainer.limit_test_batches),
+    )
+
+
+def is_limit(batches: float | None) -> bool:
+    """Whether a `trainer.limit_*_batches` leaves anything out: 1 is one batch, 1.0 is all."""
+    return batches is not None and not (isinstance(batches, float) and batches == 1)
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+def _unfinished(folder: RunFolder, state: str) -> str:
+    """Why a run is not finished; "" if it is."""
+    return {
+        "finished": "",
+        "failed": f"failed: {folder.why()}",
+        "interrupted": f"interrupted; python train.py run={folder} goes on",
+        "running": "still running",
+        "died": f"died without a word; python train.py run={folder} goes on",
+    }.get(state, state)
+
+
+def _without_results(metrics: Mapping[str, Any]) -> str:
+    """Why a finished run's metrics.json says nothing of the test set; "" if it does."""
+    if not isinstance(metrics.get("classes"), list):
+        return "damaged: metrics.json has no list of classes"
+    if not metrics.get("test"):
+        return "finished without a test: trainer.limit_test_batches=0"
+    missing = [key for key in ("accuracy", "confusion", "ece") if key not in metrics["test"]]
+    return f"damaged: metrics.json lacks test {', '.join(missing)}" if missing else ""
+
+
+def _predictions(folder: RunFolder, classes: int) -> Predictions:
+    """test_predictions.npz, checked.
+
+    Raises:
+        UserError or one of _DAMAGED: it is missing, or not what train.py writes.
+    """
+    if not folder.predictions_file.is_file():
+        raise UserError(f"{folder.predictions_file.name} is missing")
+    with np.load(folder.predictions_file) as file:
+        read = Predictions(file["label"], file["predicted"], file["confidence"])
+    lengths = {len(read.label), len(read.predicted), len(read.confidence)}
+    if len(lengths) > 1 or not read.label.size:
+        raise UserError(f"{folder.predictions_file.name} has columns of {lengths} rows")
+    if max(read.label.max(), read.predicted.max()) >= classes:
+        raise UserError(f"{folder.predictions_file.name} names more than {classes} classes")
+    return read
+
+
+def _evaluation(
+    folder: RunFolder, predictions: Predictions
+) -> tuple[dict[str, Any] | None, Maps | None, str]:
+    """evaluation.json and evaluation.npz, or in words why they cannot be used; no word if missing."""
+    json_file, npz_file = folder.path / "evaluation.json", folder.path / "evaluation.npz"
+    if not json_file.is_file() and not npz_file.is_file():
+        return None, None, ""
+    try:
+        evaluation: dict[str, Any] = json.loads(json_file.read_text())
+        with np.load(npz_file) as file:
+            maps = Maps(**{name: file[name] for name in Maps.__dataclass_fields__})
+        missing = [key for key in (*_EVALUATION, "corruptions") if key not in evaluation]
+        if missing:
+            raise UserError(f"evaluation.json lacks {', '.join(missing)}")
+        lengths = {len(getattr(maps, name)) for name in Maps.__dataclass_fields__}
+        if lengths != {evaluation["images"]}:
+            raise UserError(f"evaluation.npz has {lengths} images, not {evaluation['images']}")
+        if (predictions.label[maps.index] != maps.label).any():
+            raise UserError("its labels are not those of the test set")
+    except (UserError, IndexError, *_DAMAGED) as error:
+        return None, None, f"{_first_line(error)}; python -m augcam.evaluate run={folder} makes it"
+    return evaluation, maps, ""
+
+
+# --------------------------------------------------------------------- what can be compared
+def _refuse_mixed(reads: Sequence[_Read]) -> None:
+    """Refuse runs of several data sets or class lists.
+
+    Raises:
+        UserError: with the folders of each kind.
+    """
+    kinds: dict[tuple, list[_Read]] = {}
+    for read in reads:
+        kinds.setdefault((*read.data.items(), *read.run.metrics["classes"]), []).append(read)
+    if len(kinds) > 1:
+        raise _mixed("runs on several data sets cannot be compared", kinds.values())
+
+
+def _refuse_other_labels(reads: Sequence[_Read]) -> None:
+    """Refuse runs whose test images have other labels: other images, or another order.
+
+    Raises:
+        UserError: with the folders of each kind.
+    """
+    kinds: dict[bytes, list[_Read]] = {}
+    for read in reads:
+        if read.run.predictions:
+            kinds.setdefault(read.run.predictions.label.tobytes(), []).append(read)
+    if len(kinds) > 1:
+        raise _mixed("runs whose test images have other labels cannot be compared", kinds.values())
+
+
+def _mixed(problem: str, kinds: Iterable[Sequence[_Read]]) -> UserError:
+    lines = [f"{problem}; give the folders of one kind:"]
+    for reads in kinds:
+        first = reads[0]
+        data = [f"data.{key}={value}" for key, value in first.data.items()]
+        data += [f"data.root={first.root}"] if first.root else []
+        classes = first.run.metrics["classes"]
+        shown = ", ".join(classes[:3]) + (", ..." if len(classes) > 3 else "")
+        names = [str(read.run.folder) for read in reads]
+        more = f" and {len(names) - 4} more" if len(names) > 4 else ""
+        lines.append(
+            f"{', '.join(data)}, {len(classes)} classes ({shown}): {', '.join(names[:4])}{more}"
+        )
+    return UserError("\n".join(lines))
+
+
+def _same_length(reads: list[_Read], notes: list[str]) -> tuple[list[_Read], dict[int, str]]:
+    """The runs with the largest test set; and why not, by id, for the others."""
+    sizes = {id(r): len(r.run.predictions.label) for r in reads if r.run.predictions}
+    largest = max(sizes.values(), default=0)
+    kept = [read for read in reads if sizes[id(read)] == largest]
+    if any(read.limited for read in kept):
+        notes.append(
+            f"The test set was cut to {largest:,} images with trainer.limit_test_batches: these "
+            "accuracies are not those of the whole."
+        )
+    return kept, {
+        key: f"tested on {size:,} of the others' {largest:,} images (trainer.limit_test_batches)"
+        for key, size in sizes.items()
+        if size < largest
+    }
+
+
+def _newest(reads: Sequence[_Read]) -> tuple[list[_Read], dict[int, str]]:
+    """Of runs with one config and one seed the last to finish; and why not, by id, for the others."""
+    kept: dict[tuple[str, int], _Read] = {}
+    repeated = {}
+    in_time = sorted(reads, key=lambda r: (r.run.folder.metrics_file.stat().st_mtime, str(r.run)))
+    for read in reversed(in_time):
+        later = kept.setdefault((_key(read.settings), read.run.seed), read)
+        if later is not read:
+            repeated[id(read)] = (
+                f"same config and seed as {later.run.folder}, which is later and is used"
+            )
+    return [read for read in reads if id(read) not in repeated], repeated
+
+
+def _same_evaluation(runs: Sequence[Run], notes: list[str]) -> list[Run]:
+    """Take away evaluations that were made in another way than most."""
+
+    def way(run: Run) -> str:
+        assert run.evaluation is not None
+        return ", ".join(f"{key}={run.evaluation[key]}" for key in _EVALUATION)
+
+    ways = Counter(way(run) for run in runs if run.evaluation and not run.why)
+    usual = ways.most_common(1)[0][0] if ways else ""
+    kept = []
+    for run in runs:
+        other = run.evaluation is not None and not run.why and way(run) != usual
+        if other:
+            notes.append(
+                f"{run.folder}: its evaluation ({way(run)}) is not used, the others have {usual}."
+            )
+        kept.append(replace(run, evaluation=None, maps=None) if other or run.why else run)
+    return kept
+
+
+# -------------------------------------------------------------------------------- groups
+def _key(settings: Mapping[str, Any]) -> str:
+    return json.dumps(settings, sort_keys=True)
+
+
+def _varying(several: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The keys in which settings differ, sorted; a missing key is a difference."""
+    several = list(several)
+    keys = sorted({key for settings in several for key in settings})
+    return [k for k in keys if len({json.dumps(s.get(k, "\0")) for s in several}) > 1]
+
+
+def _labels(several: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """A name for each config: its augmentation, and what tells it from others of that name."""
+    by_aug: dict[str, dict[str, Mapping[str, Any]]] = {}
+    for settings in several:
+        by_aug.setdefault(settings["aug_name"], {})[_key(settings)] = settings
+    labels = {}
+    for aug, configs in by_aug.items():
+        # A step that only some have is told by `transforms`; its parameters would say it again.
+        shown = [
+            key
+            for key in _varying(configs.values())
+            if not key.startswith("aug.") or all(key in config for config in configs.values())
+        ]
+        for key, config in configs.items():
+            parts = [f"{name}={_shown(config.get(name))}" for name in shown]
+            labels[key] = ", ".join([aug, *parts])
+    return labels
+
+
+def _shown(value: Any) -> str:
+    return str(value).replace(", ", "+") if isinstance(value, str) else json.dumps(value)
+
+
+def _chosen_baseline(
+    asked: str | None, settings: Mapping[str, Mapping[str, Any]], notes: list[str]
+) -> str | None:
+    """The label of the baseline; None, and a note why, where it is open.
+
+    Raises:
+        UserError: there is no group `asked`.
+    """
+    if asked is not None:
+        if asked not in settings:
+            raise UserError(f"baseline={asked}: no such group; {nearest(asked, settings)}")
+        return asked
+    plain = sorted(label for label, config in settings.items() if config["aug_name"] == "none")
+    if len(plain) == 1:
+        return plain[0]
+    if settings:
+        reason = (
+            f"several groups have aug=none ({'; '.join(plain)})"
+            if plain
+            else "no finished run has aug=none"
+        )
+        notes.append(
+            f"There is no baseline, {reason}: nothing is compared. baseline=LABEL names one."
+        )
+    return None
+
+
+def _differing(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    varying = [key for key in _varying(settings.values()) if key != "aug_name"]
+    return {
+        label: {key: config[key] for key in varying if key in config}
+        for label, config in sorted(settings.items())
+    }
+
+
+def _tell(
+    reads: Sequence[_Read],
+    differing: Mapping[str, Mapping[str, Any]],
+    groups: Mapping[str, Sequence[Run]],
+    notes: list[str],
+) -> None:
+    """Add what a reader of the numbers must know."""
+    beside = sorted(
+        {k for keys in differing.values() for k in keys if not k.startswith(("aug.", "transforms"))}
+    )
+    if beside:
+        notes.append(
+            f"Groups differ in more than the augmentation: {', '.join(beside)}. A difference in "
+            "accuracy may come from there."
+        )
+    roots = sorted({read.root for read in reads if read.root})
+    if len(roots) > 1:
+        notes.append(
+            f"The runs name several data.root ({', '.join(roots)}). Classes and test labels agree; "
+            "that the images do is not known."
+        )
+    single = [label for label, runs in groups.items() if len(runs) == 1]
+    if single:
+        notes.append(
+            f"One seed only: {', '.join(single)}. No interval can be given for these by themselves."
+        )

@@ -1,0 +1,52 @@
+"""The page's sections: findings -> words, tables and pictures."""
+
+from augcam.report import statistics
+from augcam.report.analysis import Findings
+from augcam.report.sections.parts import _nothing_to_compare
+from augcam.report.statistics import ConfusionChange
+from augcam.viz import words
+from augcam.viz.page import Bullets, Section, Table
+
+
+def confusions(findings: Findings) -> Section:
+    """Which classes are taken for each other more or less often than under the baseline."""
+    heading, study = "Confused classes", findings.study
+    if findings.per_class is None:
+        return Section(heading, _nothing_to_compare(findings))
+    top = 3 if len(study.groups) > 4 else 5
+    rows, sentences = [], []
+    for s in findings.others:
+        found = statistics.confusion_changes(study, s.label, top)
+        rows += [[s.label, *_confusion_cells(change)] for change in found]
+        said = [
+            f"{c.true} is taken for {c.predicted} {'more' if c.change > 0 else 'less'} often "
+            f"({words.signed(c.change, 0)} of 1,000)"
+            for c in found
+            if c.clear
+        ]
+        if said:
+            sentences.append(f"{s.label}: {words.listed(said)}.")
+    if not rows:
+        return Section(heading, "No pair of classes is confused more or less often.")
+    caption = (
+        f"The {top} largest changes of each against `{study.baseline}`. True class → predicted class, "
+        "how often in 1,000 images of the true class, mean over seeds. The 95% interval is of the pair "
+        "by itself. The largest of many changes are large by chance too: the last column reckons with "
+        "it (Benjamini and Hochberg over all pairs)."
+    )
+    base = str(study.baseline)
+    columns = ["augmentation", "confusion", base, "now", "change", "95% interval", "verdict"]
+    if sentences:
+        return Section(heading, "", blocks=[Bullets(sentences), Table(columns, rows, caption)])
+    text = "No change of a pair of classes stands out from noise."
+    return Section(heading, text, blocks=[Table(columns, rows, caption, folded=True)])
+
+
+def _confusion_cells(change: ConfusionChange) -> list[str]:
+    numbers = [f"{change.baseline:.0f}", f"{change.group:.0f}", words.signed(change.change, 0)]
+    if change.low is None or change.high is None:
+        interval, verdict = "-", "one seed"
+    else:
+        interval = words.interval(change.low, change.high, 0)
+        verdict = "clear" if change.clear else "within noise"
+    return [f"{change.true} → {change.predicted}", *numbers, interval, verdict]

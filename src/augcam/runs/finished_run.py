@@ -1,0 +1,140 @@
+"""Config -> data and network, for a new run and for a finished one."""
+
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from rich.progress import Progress
+from torch import Tensor, nn
+
+from augcam.data.normalize import tail
+from augcam.errors import UserError
+from augcam.runs.build import build_network, build_source
+from augcam.runs.run_folder import RunFolder
+
+
+def load_network(folder: RunFolder, checkpoint: Path, num_classes: int) -> nn.Module:
+    """The network of a run with the weights of one of its checkpoints, in evaluation mode.
+
+    Only tensors and plain values are read (`weights_only=True`): nothing in the file is executed.
+
+    Raises:
+        UserError: the checkpoint is missing, cannot be read, holds other things than weights, or
+            belongs to another architecture.
+    """
+    network = build_network(folder.config(), num_classes)
+    if not checkpoint.is_file():
+        raise UserError(f"run={folder}: there is no {checkpoint.name} yet; has an epoch ended?")
+    saved = read_checkpoint(checkpoint)["state_dict"]
+    prefix = "network."
+    weights = {k.removeprefix(prefix): v for k, v in saved.items() if k.startswith(prefix)}
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError:
+        raise UserError(
+            f"{checkpoint}: its weights do not fit the network of this run's config "
+            f"({folder.config().model.name}, {num_classes} classes)"
+        ) from None
+    return network.eval()
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """A checkpoint's content. Only tensors and plain values are read: nothing in it is executed.
+
+    Raises:
+        UserError: it cannot be read, is damaged, or holds anything else.
+    """
+    try:
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+        if not isinstance(saved, dict) or "state_dict" not in saved:
+            raise ValueError("no state_dict")
+    except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
+        raise UserError(
+            f"{path}: not a checkpoint of weights and plain values ({reason})"
+        ) from None
+    return saved
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A finished run, its network and test set ready to be asked.
+
+    Attributes:
+        network: in evaluation mode, float32, on the CPU or the GPU.
+        normalise: uint8 images (B, H, W, 3) to the network's input (B, 3, H, W).
+        images, labels, masks: the test set; masks are None where none are known.
+        predicted, confidence: what the network says of each test image.
+    """
+
+    folder: RunFolder
+    network: nn.Module
+    classes: tuple[str, ...]
+    normalise: Callable[[np.ndarray], Tensor]
+    images: np.ndarray
+    labels: np.ndarray
+    masks: np.ndarray | None
+    predicted: np.ndarray
+    confidence: np.ndarray
+
+    def predict(self, images: Tensor) -> Tensor:
+        """Probabilities (B, C) of normalised images (B, 3, H, W)."""
+        with torch.inference_mode():
+            probabilities: Tensor = self.network(images).softmax(dim=1)
+        return probabilities
+
+
+def open_run(
+    folder: RunFolder, checkpoint: Literal["last", "best"], progress: Progress
+) -> FinishedRun:
+    """The run's network and test set, and the predictions that it kept or else makes now."""
+    config = folder.config()
+    source = build_source(config)
+    source.prepare()
+    path = folder.last if checkpoint == "last" else folder.best
+    network = load_network(folder, path, len(source.classes))
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    test = source.test()
+
+    def normalise(images: np.ndarray) -> Tensor:
+        return tail(
+            torch.from_numpy(np.ascontiguousarray(images)).to(device), source.mean, source.std
+        )
+
+    kept = kept_predictions(folder) if checkpoint == "last" else None
+    # A run that was limited with trainer.limit_test_batches kept fewer.
+    if kept is None or len(kept[0]) != len(test.labels):
+        task = progress.add_task("predicting the test set", total=len(test.labels))
+        found = []
+        with torch.inference_mode():
+            for start in range(0, len(test.labels), 200):
+                found.append(network(normalise(test.images[start : start + 200])).softmax(1).cpu())
+                progress.update(task, advance=len(found[-1]))
+        top = torch.cat(found).max(dim=1)
+        kept = top.indices.numpy(), top.values.numpy()
+    predicted, confidence = kept
+    return FinishedRun(
+        folder,
+        network,
+        source.classes,
+        normalise,
+        test.images,
+        test.labels,
+        test.masks,
+        predicted.astype(np.int64),
+        confidence.astype(np.float32),
+    )
+
+
+def kept_predictions(folder: RunFolder) -> tuple[np.ndarray, np.ndarray] | None:
+    """The class that a run predicted for each test image, and its confidence; None if not kept."""
+    try:
+        with np.load(folder.predictions_file) as saved:
+            return saved["predicted"], saved["confidence"]
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        return None

@@ -1,0 +1,147 @@
+"""The run folder: its files, in and out, and how far its run is. Imports nothing heavy."""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from filelock import FileLock, Timeout
+from omegaconf import DictConfig, OmegaConf
+
+from augcam.errors import UserError
+
+if TYPE_CHECKING:
+    from augcam.config.schema import Config
+from augcam.runs.atomic import _without_nan, write_atomically
+
+State = Literal["finished", "interrupted", "running", "failed", "died", "foreign"]
+
+
+class RunFolder:
+    """All there is to know about one run: its config, metrics, weights, events and figures."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.config_file = self.path / ".hydra" / "config.yaml"
+        self.metrics_file = self.path / "metrics.json"
+        self.predictions_file = self.path / "test_predictions.npz"
+        self.figures = self.path / "figures"
+        self.checkpoints = self.path / "checkpoints"
+        self.last = self.checkpoints / "last.ckpt"
+        self.best = self.checkpoints / "best.ckpt"
+
+        self.failure_file = self.path / "failure.txt"
+        self._lock_file = self.path / ".lock"
+
+    def __str__(self) -> str:
+        try:
+            return str(self.path.relative_to(Path.cwd()))
+        except ValueError:
+            return str(self.path)
+
+    def config(self) -> "Config":
+        """The run's own config.
+
+        Raises:
+            UserError: this is no run folder, or its config is not one that this version knows.
+        """
+        if not self.config_file.is_file():
+            raise UserError(
+                f"run={self}: not a run folder, .hydra/config.yaml is missing; "
+                "give a folder that train.py made"
+            )
+        # Here: pydantic and the schema take 0.4 s that --help does not need.
+        from augcam.config.schema import validate
+
+        loaded = OmegaConf.load(self.config_file)
+        if not isinstance(loaded, DictConfig):
+            raise UserError(f"run={self}: .hydra/config.yaml holds no config")
+        return validate(loaded)
+
+    def save_config(self, config: DictConfig) -> None:
+        """Write the composed config, its name settled, so that the folder alone can go on.
+
+        Other interpolations stay: a folder that moves finds the data through AUGCAM_DATA there.
+        """
+        kept = config.copy()
+        kept.name, kept.aug_name = config.name, config.aug_name
+        self.config_file.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(self.config_file, OmegaConf.to_yaml(kept))
+
+    def metrics(self) -> dict[str, Any] | None:
+        """The content of metrics.json; None where the run has not written it.
+
+        Raises:
+            UserError: the file is not JSON.
+        """
+        try:
+            read = json.loads(self.metrics_file.read_text())
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            raise UserError(f"{self.metrics_file}: not JSON ({error})") from None
+        if not isinstance(read, dict):
+            raise UserError(f"{self.metrics_file}: holds no metrics")
+        return read
+
+    def write_metrics(self, metrics: Mapping[str, Any]) -> None:
+        """Write metrics.json whole or not at all. NaN and infinity become null: JSON has neither."""
+        text = json.dumps(_without_nan(metrics), indent=2, allow_nan=False)
+        write_atomically(self.metrics_file, text + "\n")
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder while a run works in it: one process at a time.
+
+        Raises:
+            UserError: another process holds it.
+        """
+        lock = FileLock(self._lock_file)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise UserError(f"run={self}: another process is working in this folder") from None
+        try:
+            yield
+        finally:
+            self._lock_file.unlink(missing_ok=True)
+            lock.release()
+
+    def state(self) -> State:
+        """How far the run is, from its files alone.
+
+        `died` is a run that was killed, or whose machine was: no process works on it, and none
+        could write down an end. `foreign` is a folder that train.py did not make.
+        """
+        status = None
+        with suppress(UserError):
+            status = (self.metrics() or {}).get("status")
+        if status == "finished":
+            return "finished"
+        if not self.config_file.is_file():
+            return "foreign"
+        if self._is_held():
+            return "running"
+        if self.failure_file.is_file():
+            return "failed"
+        return "interrupted" if status == "interrupted" else "died"
+
+    def why(self) -> str:
+        """The first line of what went wrong in a failed run; empty where nothing did."""
+        try:
+            lines = self.failure_file.read_text(encoding="utf-8").splitlines()
+        except OSError:
+            return ""
+        return lines[0].removeprefix("augcam: ") if lines else ""
+
+    def _is_held(self) -> bool:
+        if not self._lock_file.exists():
+            return False  # and nothing is created in folders that are only looked at
+        lock = FileLock(self._lock_file)
+        try:
+            lock.acquire(timeout=0)
+        except (Timeout, OSError):
+            return True
+        lock.release()
+        return False

@@ -1,0 +1,174 @@
+"""The Lightning callback: each epoch's mistakes and where the network looked, in TensorBoard."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning import Callback, Trainer
+from pytorch_lightning.loggers import TensorBoardLogger
+from torch import Tensor
+
+from augcam.explain.cam import GradCAM
+from augcam.explain.overlay import overlay
+from augcam.viz.grid import captioned_grid, denormalize, save_png
+
+
+class GradCamPanels(Callback):
+    """Two pictures an epoch: what is wrong now, and the same images as they were from the start.
+
+    `gradcam/misclassified`: the K validation images that the network gets wrong most confidently (or
+    K random ones of those), remembered as validation passes over them: image | CAM of the predicted
+    class | CAM of the true class. `gradcam/tracked`: the K of the first epoch, at every epoch after,
+    so that TensorBoard's slider shows the network changing its mind. Both stand at the epoch's number
+    (from 1); `gradcam/seconds` is what the pair cost.
+
+    The network is explained in float32 and left as it was: see `augcam.explain.cam.GradCAM`.
+
+    Args:
+        classes: the C class names.
+        mean, std: of the normalisation, in 0..1, to show images as they were.
+        images: K; 0 turns the panels off.
+        choice: `most_confident` or `random`.
+        layer: the target layer, such as `layer4`.
+        method: of `augcam.explain.cam`.
+        every_n_epochs: epochs from one pair of pictures to the next.
+        seed: of the random choice.
+        figures: folder for PNGs of the newest pair.
+    """
+
+    def __init__(
+        self,
+        classes: Sequence[str],
+        mean: Sequence[float],
+        std: Sequence[float],
+        images: int,
+        choice: str,
+        layer: str,
+        method: str,
+        every_n_epochs: int,
+        seed: int,
+        figures: Path,
+    ) -> None:
+        self.classes, self.mean, self.std = classes, mean, std
+        self.images, self.choice = images, choice
+        self.layer, self.method = layer, method
+        self.every_n_epochs = every_n_epochs
+        self.seed = seed
+        self.figures = figures
+        self._kept: tuple[Tensor, Tensor, Tensor] | None = None
+        self._tracked: tuple[Tensor, Tensor] | None = None
+        self._random = torch.Generator()
+
+    def state_dict(self) -> dict[str, Any]:
+        if self._tracked is None:
+            return {}
+        images, labels = self._tracked
+        return {"images": images.cpu(), "labels": labels.cpu()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        if state_dict:
+            self._tracked = state_dict["images"], state_dict["labels"]
+
+    def _is_due(self, trainer: Trainer) -> bool:
+        return (
+            self.images > 0
+            and not trainer.sanity_checking
+            and (trainer.current_epoch + 1) % self.every_n_epochs == 0
+        )
+
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: pl.LightningModule) -> None:
+        self._kept = None
+        self._random.manual_seed(self.seed * 1_000_003 + trainer.current_epoch)
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        if not self._is_due(trainer):
+            return
+        images, labels, _index = batch
+        confidence, predicted = outputs.softmax(dim=1).max(dim=1)
+        if self.choice == "random":
+            confidence = torch.rand(len(labels), generator=self._random).to(confidence)
+        # Right answers rank below every mistake. All of it stays on the device: no wait for it here.
+        rank = torch.where(predicted != labels, confidence, -1.0)
+        rank, chosen = rank.topk(min(self.images, len(rank)))
+        found = rank, images[chosen], labels[chosen]
+        if self._kept is not None:
+            found = tuple(torch.cat(pair) for pair in zip(self._kept, found, strict=True))  # type: ignore[assignment]
+        rank, chosen = found[0].topk(min(self.images, len(found[0])))
+        self._kept = rank, found[1][chosen], found[2][chosen]
+
+    def on_validation_end(self, trainer: Trainer, pl_module: pl.LightningModule) -> None:
+        if not self._is_due(trainer):
+            return
+        began = time.perf_counter()
+        kept, self._kept = self._kept, None
+        if trainer.world_size > 1:
+            found: list[Any] = [None] * trainer.world_size
+            mine = None if kept is None else tuple(part.cpu() for part in kept)
+            torch.distributed.all_gather_object(found, mine)
+            parts = list(zip(*(one for one in found if one is not None), strict=True))
+            kept = (
+                (torch.cat(parts[0]), torch.cat(parts[1]), torch.cat(parts[2])) if parts else None
+            )
+        if not trainer.is_global_zero or kept is None:
+            return
+        rank, chosen = kept[0].topk(min(self.images, len(kept[0])))
+        images, labels = (part[chosen].to(pl_module.device) for part in kept[1:])
+        wrong = rank >= 0
+        wrong = wrong.to(pl_module.device)
+        images, labels = images[wrong], labels[wrong]
+        if self._tracked is None and len(images):
+            self._tracked = images.clone(), labels.clone()
+        if self._tracked is not None:
+            self._draw(trainer, pl_module, images, labels)
+        seconds = time.perf_counter() - began
+        if isinstance(trainer.logger, TensorBoardLogger):
+            trainer.logger.experiment.add_scalar(
+                "gradcam/seconds", seconds, trainer.current_epoch + 1
+            )
+
+    def _draw(
+        self, trainer: Trainer, pl_module: pl.LightningModule, images: Tensor, labels: Tensor
+    ) -> None:
+        assert self._tracked is not None
+        network = pl_module.network
+        assert isinstance(network, torch.nn.Module)
+        everything = torch.cat([images, self._tracked[0].to(images)])
+        truth = torch.cat([labels, self._tracked[1].to(labels)])
+        with GradCAM(network, layers=(self.layer,), method=self.method) as cam:
+            of_predicted = cam(everything, None)
+            of_true = cam(everything, truth)
+        confidence, predicted = of_predicted.logits.softmax(dim=1).max(dim=1)
+
+        shown = denormalize(everything, self.mean, self.std)
+        columns = [shown]
+        for maps in (of_predicted[self.layer], of_true[self.layer]):
+            columns.append(overlay(shown, maps.heatmap.cpu().numpy(), maps.status))
+        rows = [list(row) for row in zip(*columns, strict=True)]
+        captions = [
+            f"{self.classes[int(true)]} → {self.classes[int(said)]}\n{float(sure):.0%}"
+            for true, said, sure in zip(truth, predicted, confidence, strict=True)
+        ]
+        headings = ["image", "CAM of\npredicted", "CAM of\ntrue"]
+        epoch = trainer.current_epoch + 1
+        logger = trainer.logger
+        for name, part in (
+            ("misclassified", slice(0, len(images))),
+            ("tracked", slice(len(images), None)),
+        ):
+            if not rows[part]:
+                continue  # nothing is wrong any more
+            picture = captioned_grid(rows[part], captions[part], headings)
+            if isinstance(logger, TensorBoardLogger):
+                logger.experiment.add_image(f"gradcam/{name}", picture, epoch, dataformats="HWC")
+                save_png(picture, self.figures / f"gradcam_{name}.png")

@@ -1,0 +1,55 @@
+"""What a run shows and keeps while it goes on: scalars, progress, previews, and a clean stop."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning import Callback, Trainer
+
+from augcam.data.augment.pipeline import Pipeline
+from augcam.training.callbacks.pictures import tensorboard
+from augcam.viz.grid import augmentation_grid, save_png
+
+
+class AugmentationPreview(Callback):
+    """At the start: raw training images beside augmented draws of each, as TensorBoard and a PNG.
+
+    Args:
+        images: uint8 (N, H, W, 3), the raw samples.
+        captions: N names, one for each.
+        pipeline: the random part of the training augmentation.
+        draws: augmented versions of each sample.
+        path: where the PNG goes.
+    """
+
+    def __init__(
+        self,
+        images: np.ndarray,
+        captions: Sequence[str],
+        pipeline: Pipeline,
+        draws: int,
+        path: Path,
+    ) -> None:
+        self.images, self.captions = images, captions
+        self.pipeline, self.draws, self.path = pipeline, draws, path
+
+    def on_fit_start(self, trainer: Trainer, pl_module: pl.LightningModule) -> None:
+        writer = tensorboard(trainer)
+        if writer is None or len(self.images) == 0 or trainer.current_epoch > 0:
+            return
+        picture = augmentation_grid(self.images, self.captions, self.pipeline, self.draws)
+        writer.add_image("augmentation/preview", picture, 0, dataformats="HWC")
+        save_png(picture, self.path)
+
+
+def first_of_each_class(labels: torch.Tensor | np.ndarray, count: int) -> list[int]:
+    """`count` indices that go round the classes: the first image of each, then the second ..."""
+    order = np.asarray(labels)
+    ranks = np.zeros(len(order), dtype=np.int64)
+    for label in np.unique(order):
+        where = np.flatnonzero(order == label)
+        ranks[where] = np.arange(len(where))
+    chosen = np.lexsort((order, ranks))[:count]
+    return [int(index) for index in chosen]

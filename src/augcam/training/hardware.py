@@ -1,0 +1,54 @@
+"""Config -> data and network, for a new run and for a finished one."""
+
+import ctypes
+import os
+import platform
+from importlib.metadata import version
+from typing import Any
+
+import torch
+
+from augcam.data.loader import uses_gpu
+
+
+def auto_precision(accelerator: str) -> str:
+    """bf16-mixed where the hardware computes in bfloat16, else 32-true.
+
+    Emulated bfloat16 is far slower than float32: on an AVX2 CPU one step took 25 times as long.
+    """
+    if uses_gpu(accelerator):
+        return (
+            "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
+        )
+    if accelerator in ("auto", "cpu") and not torch.backends.mps.is_available():
+        capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
+        native = capabilities.get("avx512_bf16") or capabilities.get("amx_bf16")
+        return "bf16-mixed" if native else "32-true"
+    return "32-true"
+
+
+def keep_freed_memory() -> None:
+    """Let this process keep the memory that tensors on the CPU give back, where glibc is the allocator.
+
+    By default blocks above 32 MB, an activation of ResNet18's first stage, go back to the system at
+    once, and each new one is filled with zeros, page by page (docs/performance.md has what that costs).
+    """
+    if platform.libc_ver()[0] == "glibc":
+        mallopt = ctypes.CDLL(None).mallopt
+        m_trim_threshold, m_mmap_max = -1, -4  # malloc.h
+        mallopt(m_mmap_max, 0)
+        mallopt(m_trim_threshold, -1)  # never
+
+
+def environment() -> dict[str, Any]:
+    """What a number depends on beside the config: versions and machine."""
+    import pytorch_lightning
+
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "pytorch_lightning": pytorch_lightning.__version__,
+        "albumentations": version("albumentations"),
+        "cores": os.cpu_count(),
+        "torch_threads": torch.get_num_threads(),
+    }

@@ -1,0 +1,172 @@
+"""One run, from a config to metrics.json: build the parts, fit, test, write down what came out."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from pytorch_lightning import Trainer
+from pytorch_lightning.loggers import TensorBoardLogger
+from rich.table import Table
+
+from augcam.config.schema import Config, plain
+from augcam.data.datamodule import ImageDataModule
+from augcam.runs.run_folder import RunFolder
+from augcam.training.callbacks.history import Recorder
+from augcam.training.callbacks.pictures import tensorboard
+from augcam.training.hardware import environment
+from augcam.training.module import Classifier
+from augcam.viz.figures import confusion_figure, curves_figure, figure_array
+from augcam.viz.grid import save_png
+
+
+def summary(
+    config: Config,
+    folder: RunFolder,
+    classifier: Classifier,
+    trainer: Trainer,
+    recorder: Recorder,
+    interrupted: bool,
+) -> dict[str, Any]:
+    """The content of metrics.json: its keys are a contract that other programs rely on."""
+    return {
+        "status": "interrupted" if interrupted else "finished",
+        "name": config.name,
+        "seed": config.seed,
+        "epochs": len(recorder.history),
+        "params": sum(p.numel() for p in classifier.network.parameters()),
+        "aug": config.aug_name,
+        "data": config.data.name,
+        "model": config.model.name,
+        "classes": list(classifier.classes),
+        "val": classifier.results.get("val"),
+        "test": classifier.results.get("test"),
+        "wall_seconds": round(recorder.wall_seconds, 1),
+        "train_images_per_second": round(recorder.images_per_second, 1),
+        "environment": environment()
+        | {
+            "device": device_name(trainer),
+            "devices": trainer.world_size,
+            "precision": str(trainer.precision),
+            "channels_last": bool(config.model.channels_last),
+            "num_workers": trainer.datamodule.num_workers,  # type: ignore[attr-defined]
+        },
+        "config": plain(config),
+        "history": recorder.history,
+    }
+
+
+def draw_figures(
+    folder: RunFolder,
+    classifier: Classifier,
+    trainer: Trainer,
+    recorder: Recorder,
+    metrics: Mapping[str, Any],
+) -> None:
+    """Curves and confusion matrices as PNG, the matrices and the final numbers in TensorBoard too."""
+    for quantity in ("loss", "accuracy"):
+        curves = {
+            split: [(int(r["epoch"]), r[f"{split}/{quantity}"]) for r in recorder.history
+                    if f"{split}/{quantity}" in r]
+            for split in ("train", "val")
+        }  # fmt: skip
+        save_png(figure_array(curves_figure(curves, quantity)), folder.figures / f"{quantity}.png")
+    writer = tensorboard(trainer)
+    for split, result in classifier.results.items():
+        confusion = np.asarray(result["confusion"])
+        picture = figure_array(confusion_figure(confusion, classifier.classes))
+        save_png(picture, folder.figures / f"confusion_{split}.png")
+        if writer:
+            writer.add_image(f"{split}/confusion", picture, metrics["epochs"], dataformats="HWC")
+    if isinstance(trainer.logger, TensorBoardLogger):
+        # The same flat keys in every run, or TensorBoard's HPARAMS page drops the column.
+        trainer.logger.log_hyperparams(flat_hparams(folder), flat_results(metrics))
+        trainer.logger.save()
+    if writer:
+        writer.flush()
+
+
+def flat_hparams(folder: RunFolder) -> dict[str, float | str]:
+    """What a run was asked for, as one flat, fixed set of keys."""
+    config = folder.config()
+    return {
+        "aug": config.aug_name,
+        "data": config.data.name,
+        "model": config.model.name,
+        "seed": config.seed,
+        "epochs": config.trainer.max_epochs,
+        "batch_size": config.data.batch_size,
+        "optimizer": config.optim.target.rpartition(".")[2],
+        "scheduler": config.scheduler.target.rpartition(".")[2],
+        "lr": config.optim.lr,
+        "weight_decay": config.optim.weight_decay,
+        "label_smoothing": config.loss.label_smoothing,
+        "l1": config.loss.l1,
+        "dropout": config.model.dropout,
+    }
+
+
+def flat_results(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """What came out, as one flat, fixed set of keys; NaN where there was no such evaluation."""
+    return {
+        f"final/{split}_{name}": metrics[split][name] if metrics[split] else float("nan")
+        for split in ("val", "test")
+        for name in ("accuracy", "loss", "top5", "ece")
+    }
+
+
+def described(
+    config: Config,
+    folder: RunFolder,
+    data: ImageDataModule,
+    classifier: Classifier,
+    trainer: Trainer,
+) -> str:
+    """What is about to run, and what every `auto` came to."""
+    parameters = sum(p.numel() for p in classifier.network.parameters())
+    sizes = f"{len(data.train_set.labels):,} to train on, {len(data.val_set.labels):,} held out"
+    return "\n".join(
+        [
+            f"run      {folder}",
+            f"data     {config.data.name}: {sizes}, {len(data.classes)} classes",
+            f"aug      {config.aug_name}: {', '.join(k for k, v in config.aug.items() if v) or 'none'}",
+            f"model    {config.model.name}: {parameters:,} parameters",
+            f"device   {device_name(trainer)} x {trainer.world_size}, precision {trainer.precision}, "
+            f"channels_last {bool(config.model.channels_last)}, {data.num_workers} loader workers",
+        ]
+    )
+
+
+def device_name(trainer: Trainer) -> str:
+    """The device's name as people know it."""
+    device = trainer.strategy.root_device
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return device.type
+
+
+def results_table(metrics: Mapping[str, Any]) -> Table:
+    """Accuracy, overall and class by class, of validation and test."""
+    splits = [split for split in ("val", "test") if metrics[split]]
+    # Numbers chosen on the test set must be known by their column.
+    on_test = metrics["config"]["data"]["holdout"] == "test"
+    heads = ["val = test set" if on_test and split == "val" else split for split in splits]
+    table = Table("", *heads, title=f"{metrics['name']}, seed {metrics['seed']}: accuracy")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    table.add_row(
+        "all classes", *(f"{metrics[s]['accuracy']:.2%}" for s in splits), end_section=True
+    )
+    for name in metrics["classes"]:
+        cells = [metrics[split]["accuracy_per_class"][name] for split in splits]
+        table.add_row(name, *("-" if c is None or c != c else f"{c:.1%}" for c in cells))
+    table.add_section()
+    if on_test and "val" in splits:  # what those report who pick the best epoch
+        tested = (row for row in metrics["history"] if "val/accuracy" in row)
+        best = max(tested, key=lambda row: row["val/accuracy"])
+        table.add_row(f"best epoch: {best['epoch']}", f"{best['val/accuracy']:.2%}")
+    for key in ("top5", "loss", "ece"):
+        cells = [metrics[split][key] for split in splits]
+        form = "{:.2%}" if key == "top5" else "{:.4f}"
+        table.add_row(key, *("-" if c is None else form.format(c) for c in cells))
+    return table

@@ -1,0 +1,109 @@
+"""One run, from a config to metrics.json: build the parts, fit, test, write down what came out."""
+
+import logging
+import warnings
+from typing import Any
+
+import torch
+from pytorch_lightning import Callback, Trainer
+from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
+
+from augcam.config.schema import Config
+from augcam.data.datamodule import ImageDataModule
+from augcam.data.loader import uses_gpu
+from augcam.errors import UserError
+from augcam.runs.run_folder import RunFolder
+from augcam.training.callbacks.checkpoints import AtomicCheckpoints, Checkpoint
+from augcam.training.callbacks.graceful_stop import GracefulStop
+from augcam.training.callbacks.gradcam import GradCamPanels
+from augcam.training.callbacks.history import Recorder
+from augcam.training.callbacks.predictions import TestPredictions
+from augcam.training.callbacks.preview import AugmentationPreview, first_of_each_class
+from augcam.training.callbacks.progress import ProgressDisplay
+from augcam.training.hardware import auto_precision, keep_freed_memory
+
+
+def build_trainer(
+    config: Config, folder: RunFolder, data: ImageDataModule, recorder: Recorder
+) -> Trainer:
+    """Lightning's Trainer with the run's flags, logger, checkpoints and callbacks."""
+    flags = config.trainer.model_dump()
+    if flags["precision"] == "auto":
+        flags["precision"] = auto_precision(flags["accelerator"])
+    show_bar = flags.pop("enable_progress_bar")
+    if flags["benchmark"] is None:
+        flags["benchmark"] = uses_gpu(flags["accelerator"]) and not flags["deterministic"]
+    torch.backends.cuda.matmul.allow_tf32 = True  # as cuDNN's convolutions do by default
+    if not uses_gpu(flags["accelerator"]):
+        keep_freed_memory()
+    if not config.data.holdout:
+        flags["limit_val_batches"] = 0  # or Lightning warns of a loader without batches
+    preview = first_of_each_class(data.train_set.labels, config.preview.samples)
+    callbacks: list[Callback] = [
+        recorder,
+        *([ProgressDisplay(recorder)] if show_bar else []),
+        AugmentationPreview(
+            data.train_set.images[preview],
+            [data.classes[int(label)] for label in data.train_set.labels[preview]],
+            data.pipeline,
+            config.preview.draws,
+            folder.figures / "augmentation_preview.png",
+        ),
+        GradCamPanels(
+            data.classes,
+            data.mean,
+            data.std,
+            **config.explain.model_dump(),
+            seed=config.seed,
+            figures=folder.figures,
+        ),
+        *([] if config.trainer.fast_dev_run else [TestPredictions(folder.predictions_file)]),
+        GracefulStop(folder.last),
+        *checkpoints(config, folder),
+    ]
+    try:
+        return Trainer(
+            **flags,
+            default_root_dir=folder.path,
+            logger=TensorBoardLogger(
+                folder.path, name="", version="", default_hp_metric=False, max_queue=1000
+            ),
+            callbacks=callbacks,
+            plugins=[AtomicCheckpoints(config)],
+            enable_progress_bar=False,  # ours is a callback
+            enable_model_summary=False,
+            use_distributed_sampler=False,  # the data module shards by itself
+        )
+    except MisconfigurationException as error:
+        raise UserError(f"trainer: {' '.join(str(error).split())}") from None
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise UserError(f"trainer: {' '.join(str(error).split())[:300]}") from None
+
+
+def checkpoints(config: Config, folder: RunFolder) -> list[Callback]:
+    """`last.ckpt` after every epoch, `best.ckpt` at the highest validation accuracy."""
+    always: dict[str, Any] = {
+        "dirpath": folder.checkpoints,
+        "save_on_train_epoch_end": True,
+        "enable_version_counter": False,
+        "auto_insert_metric_name": False,
+    }
+    kept: list[Callback] = [Checkpoint(filename="last", **always)]
+    if config.data.holdout and config.trainer.limit_val_batches != 0:
+        best = Checkpoint(filename="best", monitor="val/accuracy", mode="max", **always)
+        kept.append(best)
+    return kept
+
+
+def quiet_libraries() -> None:
+    """Leave out what a user can do nothing about, one message at a time; everything else is heard."""
+    # Lightning's tips and lists of accelerators are at INFO; its warnings stay.
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    # Lightning 2.6 calls a constructor that torch 2.15 deprecates.
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
+    # It advises workers for every loader; on a CPU they gain nothing (docs/performance.md).
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    # Continuing a run in its own folder is what run=DIR is for.
+    warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")

@@ -1,0 +1,56 @@
+"""What every door shares: errors in one to three lines, exit statuses, and `run=DIR`.
+
+Exit status 0: done; 1: the run failed; 2: the request was wrong; 130 and 143: stopped by Ctrl-C
+and SIGTERM.
+"""
+
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+
+class Terminal(logging.Handler):
+    """Log lines above the progress bar on a terminal, plain lines anywhere else."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        from rich import get_console
+
+        get_console().print(self.format(record), markup=False, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def progress_bars() -> Iterator["Progress"]:
+    """rich's progress bars on a terminal; in a file or pipe a plain line every ten seconds."""
+    from rich import get_console
+    from rich.progress import Progress
+
+    console = get_console()
+    with Progress(console=console, disable=not console.is_terminal) as progress:
+        ended = threading.Event()
+        lines = threading.Thread(target=_tell, args=(progress, ended), daemon=True)
+        if not console.is_terminal:
+            lines.start()
+        try:
+            yield progress
+        finally:
+            ended.set()
+
+
+def _tell(progress: "Progress", ended: threading.Event) -> None:
+    while not ended.wait(10):
+        for task in progress.tasks:
+            if task.total and not task.finished:
+                left = "" if task.time_remaining is None else f", {task.time_remaining} s to go"
+                print(f"{task.description}: {task.percentage:.0f}%{left}", flush=True)
+
+
+def silence_terminal() -> None:
+    """Nothing more of this process on the terminal; log files are not touched."""
+    from rich import get_console
+
+    get_console().quiet = True
