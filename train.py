@@ -15,9 +15,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from augcam.cli.errors import reported
-from augcam.cli.train import continue_run, help_text, run_of_its_own
-from augcam.sweeps.arguments import settle_sweep
-from augcam.sweeps.job import job_of_a_sweep
+from augcam.cli.train import continue_run, help_text, single_run
+from augcam.sweeps.arguments import sweep_arguments
+from augcam.sweeps.job import sweep_job
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
@@ -26,9 +26,9 @@ def main(config: DictConfig) -> float | None:
     job = HydraConfig.get()
     folder = job.runtime.output_dir
     with (
-        job_of_a_sweep(Path(folder))
+        sweep_job(Path(folder))
         if job.mode == RunMode.MULTIRUN
-        else run_of_its_own(folder, continued=job.output_subdir is None)
+        else single_run(folder, continued=job.output_subdir is None)
     ):
         from augcam.config.schema import validate
 
@@ -45,5 +45,5 @@ if __name__ == "__main__":
         print(help_text(Path(__file__).parent / "conf"))
         sys.exit()
     with reported():
-        sys.argv[1:] = settle_sweep(continue_run(sys.argv[1:]))
+        sys.argv[1:] = sweep_arguments(continue_run(sys.argv[1:]))
         main()

@@ -3,7 +3,7 @@
     AUGCAM_DATA=../shared/data python bench/data.py          # minutes, on CIFAR-10
     python bench/data.py --images 2560 --rounds 3 --train-rounds 0
 
-A turn is one epoch over the same images: every batch fetched, augmented, normalised and ready to enter
+A turn is one epoch over the same images: every batch fetched, augmented, normalized and ready to enter
 the network. Ours is the loader of `augcam.data.datamodule` with Normalize and ToTensorV2 once a batch
 on the device, as in a run. The others ask a Dataset for one image at a time and let torch's default
 collate stack them, shuffled, the last partial batch left out:

@@ -159,7 +159,7 @@ def main() -> None:
     if config.explain.images:
         epochs = ours.epoch_seconds
         if not gpu:
-            data = build_data(config)
+            data = training_run.build_data(config)
             data.prepare_data()
             data.setup("fit")
             epochs = [len(data.train_set) / speed for speed in ours.images_per_second]

@@ -4,7 +4,7 @@
 
 32 images of 32x32 through a ResNet18 with the CIFAR stem, one layer and four. Everybody explains
 the same classes and ends with the maps it offers: ours and pytorch-grad-cam's at the image's size,
-torchcam's normalised and captum's rectified at the layer's. In each round all four run in a new
+torchcam's normalized and captum's rectified at the layer's. In each round all four run in a new
 order; what counts is the ratio of ours to theirs within a round: the median and the quartiles. Peak
 memory is what torch's allocator held at once during one call, beyond what was there before it.
 """

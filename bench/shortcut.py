@@ -34,14 +34,14 @@ def main(folders: list[str]) -> None:
             assert isinstance(data, ShapesConfig), "runs on data=shapes"
             images, labels, _ = draw("test", data.seed, data.test_size, shortcut=1.0)
             bare, _, _ = draw("test", data.seed, data.test_size, shortcut=0.0)
-            seen = [run.predict(run.normalise(part)).argmax(1) for part in np.array_split(bare, 8)]
+            seen = [run.predict(run.normalize(part)).argmax(1) for part in np.array_split(bare, 8)]
             planted = tagged_with(images)
             stranger = planted != labels  # a tag that happens to be right tells nothing apart
             images, planted = images[stranger], planted[stranger]
             said, inside, peaks = [], [], []
             with GradCAM(run.network, layers=("layer4",)) as cam:
                 for part in np.array_split(images, len(images) // 250):
-                    maps = cam(run.normalise(part))
+                    maps = cam(run.normalize(part))
                     said.append(maps.logits.argmax(1))
                     raw = maps["layer4"].raw.relu().flatten(1)
                     raw = raw[raw.sum(1) > 0]  # no evidence lies nowhere

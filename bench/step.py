@@ -170,11 +170,11 @@ def measure(config: Config, rounds: int, steps: int) -> tuple[Seconds, str]:
     with real_run(config) as (data, classifier, trainer):
         device = trainer.strategy.root_device
         bf16 = trainer.precision == "bf16-mixed"
-        raw, normalised = prepared(data, device)
+        raw, normalized = prepared(data, device)
         network = build_network(config, len(data.classes)).train().to(device)
         nchw = copy.deepcopy(network)
         network = network.to(memory_format=torch.channels_last)
-        ours = [(batch.images, batch.labels) for batch in normalised]
+        ours = [(batch.images, batch.labels) for batch in normalized]
         theirs = [(images.contiguous(), labels) for images, labels in ours]
         step = plain_step(network, config, bf16, steps_in_all=in_all + 1)
         others = {

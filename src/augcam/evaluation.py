@@ -5,6 +5,7 @@ python -m augcam.evaluate run=outputs/DATE_TIME_NAME_ID
 torch and what needs it are imported late: a run that is evaluated already is told in a second.
 """
 
+import hashlib
 import json
 import os
 import time
@@ -116,7 +117,7 @@ def evaluate(
     found: dict[str, list[torch.Tensor]] = {"logits": [], "true": [], "predicted": []}
     with cam.GradCAM(run.network, layers=(layer,), method=asked["method"]) as explain:
         for part in _parts(len(index), batch):
-            inputs = run.normalise(images[part])
+            inputs = run.normalize(images[part])
             true = explain(inputs, torch.from_numpy(labels[part]))
             found["logits"].append(true.logits.cpu())
             found["true"].append(true[layer].raw.cpu())
@@ -140,8 +141,8 @@ def evaluate(
     size = (images.shape[1], images.shape[2])
     curves = insertion_deletion(
         predict,
-        run.normalise(images[chosen]),
-        cam.heatmap(maps[chosen], cam.judge(maps[chosen]), size),
+        run.normalize(images[chosen]),
+        cam.heatmap(maps[chosen], cam.map_status(maps[chosen]), size),
         torch.from_numpy(labels[chosen]),
         seed=seed,
         batch=batch,
@@ -160,7 +161,7 @@ def evaluate(
             right = 0
             for part in _parts(len(index), batch):
                 corrupted = corrupt(images[part], index[part], name, severity, seed)
-                said = predict(run.normalise(corrupted)).argmax(dim=1).cpu().numpy()
+                said = predict(run.normalize(corrupted)).argmax(dim=1).cpu().numpy()
                 right += int((said == labels[part]).sum())
             corruptions[name].append(right / len(index))
         line = "  ".join(f"{accuracy:6.1%}" for accuracy in corruptions[name])
@@ -180,7 +181,7 @@ def evaluate(
             name: interval(values, seed)._asdict() | {"n": len(values)}
             for name, values in measures.items()
         },
-        "degenerate": int((cam.judge(maps) != cam.STATUSES.index("ok")).sum()),
+        "degenerate": int((cam.map_status(maps) != cam.STATUSES.index("ok")).sum()),
         "asked": asked,
         "seconds": round(time.perf_counter() - began, 1),
         "environment": environment()

@@ -12,7 +12,7 @@ import torch
 from sklearn.metrics import accuracy_score, confusion_matrix, log_loss
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from augcam.data.normalize import tail
+from augcam.data.normalize import normalize
 from augcam.runs.build import build_data
 from augcam.runs.finished_run import load_network
 from augcam.runs.run_folder import RunFolder
@@ -57,7 +57,7 @@ def alone(folder) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     found = {}
     for split, images in (("val", data.val_set), ("test", data.test_set)):
         with torch.inference_mode():
-            logits = network(tail(torch.from_numpy(images.images), data.mean, data.std))
+            logits = network(normalize(torch.from_numpy(images.images), data.mean, data.std))
         found[split] = images.labels, logits.double().softmax(dim=1).numpy()
     return found
 

@@ -9,7 +9,7 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from augcam.config.schema import validate
-from augcam.data.normalize import tail
+from augcam.data.normalize import normalize
 from augcam.runs.build import build_data
 from augcam.training.build import build_classifier
 from tests.conftest import ROOT, compose, train_py
@@ -115,5 +115,5 @@ def test_every_experiment_composes_and_makes_a_batch(name):
     data.setup("fit")
     batch = next(iter(data.train_dataloader()))
     classifier = build_classifier(config, data.classes).eval()
-    images = tail(batch.images, data.mean, data.std)
+    images = normalize(batch.images, data.mean, data.std)
     assert classifier(images).shape == (4, len(data.classes))

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from augcam.runs.run_folder import RunFolder
-from augcam.sweeps.arguments import settle_sweep
+from augcam.sweeps.arguments import sweep_arguments
 from tests.conftest import ROOT, train_py
 
 # torch's threads of several processes would fight over the cores.
@@ -204,12 +204,12 @@ def test_ray_on_a_cluster_started_here(tmp_path):
     ],
 )  # fmt: skip
 def test_keys_that_do_not_vary_are_not_in_the_names(arguments, left_out):
-    settled = settle_sweep(["-m", *arguments, "sweep.name=mine"])
+    settled = sweep_arguments(["-m", *arguments, "sweep.name=mine"])
     assert settled[:-1] == ["-m", *arguments, "sweep.name=mine"]
     assert settled[-1] == f"hydra.job.config.override_dirname.exclude_keys=[{left_out}]"
 
 
 def test_a_sweep_of_one_keeps_its_name_and_single_runs_stay_as_they_are():
-    assert settle_sweep(["aug=none", "seed=2"]) == ["aug=none", "seed=2"]
-    (name,) = settle_sweep(["-m", "aug=none"])[2:]
+    assert sweep_arguments(["aug=none", "seed=2"]) == ["aug=none", "seed=2"]
+    (name,) = sweep_arguments(["-m", "aug=none"])[2:]
     assert name.startswith("sweep.name=20")

@@ -61,7 +61,7 @@ def relative(ours: Tensor, theirs: Tensor) -> float:
 
 
 def stretch(raw: Tensor) -> Tensor:
-    """ReLU, then each sample to [0, 1]: what torchcam calls normalised."""
+    """ReLU, then each sample to [0, 1]: what torchcam calls normalized."""
     positive = raw.relu()
     low = positive.amin(dim=(1, 2), keepdim=True)
     return (positive - low) / (positive.amax(dim=(1, 2), keepdim=True) - low)

@@ -359,10 +359,10 @@ def test_map_distances_against_scipy_and_scikit_learn():
 
     pairs = [(heat(a), heat(b)) for a, b in zip(first.map_true, second.map_true, strict=True)]
 
-    def normalised(p):
+    def normalized(p):
         return p.astype(float) / p.astype(float).sum(1, keepdims=True)
 
-    kl = stats.entropy(normalised(first.probabilities), normalised(second.probabilities), axis=1)
+    kl = stats.entropy(normalized(first.probabilities), normalized(second.probabilities), axis=1)
     expected = {
         "mean_absolute": np.mean([np.abs(a - b) for a, b in pairs]),
         "mean_squared": np.mean([(a - b) ** 2 for a, b in pairs]),

@@ -159,7 +159,7 @@ def draw_gallery(
 ) -> list[dict[str, Any]]:
     """Draw the test images `chosen`, int (M,), three rows each, into `path`; one record an image."""
     shown = run.images[chosen]
-    inputs = run.normalise(shown)
+    inputs = run.normalize(shown)
     logits = run.predict(inputs)
     order = logits.argsort(dim=1, descending=True)
     first = order[:, 0]
@@ -212,7 +212,7 @@ def own_pictures(run: FinishedRun, asked: Options) -> tuple[list[Section], list[
             print(f"augcam: {error}", file=sys.stderr)
     if not good:
         raise UserError("none of the pictures can be used")
-    inputs = run.normalise(np.stack([seen for _, _, seen in good]))
+    inputs = run.normalize(np.stack([seen for _, _, seen in good]))
     probabilities = run.predict(inputs)
     top = probabilities.topk(min(3, len(run.classes)), dim=1)
     rows: list[list[np.ndarray]] = [[original, seen] for _, original, seen in good]
@@ -292,7 +292,7 @@ def check_maps(run: FinishedRun, asked: Options, progress: Progress) -> tuple[Se
         raise UserError(f"only {len(right)} test images are classified correctly: too few to check")
     chosen = np.sort(random.permutation(right)[: asked.samples])
     targets = torch.from_numpy(run.labels[chosen])
-    inputs = run.normalise(run.images[chosen])
+    inputs = run.normalize(run.images[chosen])
     explainers = {name: _explainer(name, asked.layers) for name in METHODS}
     task = progress.add_task("checking the maps", total=None)
 
@@ -314,7 +314,7 @@ def check_maps(run: FinishedRun, asked: Options, progress: Progress) -> tuple[Se
             made = mosaics(
                 run.images[right], run.labels[right], count=asked.samples, seed=asked.seed
             )
-            images, masks = run.normalise(made.images), made.masks
+            images, masks = run.normalize(made.images), made.masks
             what = torch.from_numpy(made.targets)
         rows += evaluate(
             run.network, run.predict, explainers, images, what.to(images.device),
@@ -343,7 +343,7 @@ def main(arguments: Sequence[str]) -> None:
         run = open_run(folder, asked.checkpoint, progress)
         with GradCAM(run.network, layers=asked.layers) as cam:
             cam(
-                run.normalise(run.images[:1])
+                run.normalize(run.images[:1])
             )  # an impossible layer is told before anything is drawn
         out = folder.path / "explain"
         out.mkdir(exist_ok=True)

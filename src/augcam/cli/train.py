@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 
 @contextmanager
-def discarded_if_refused(folder: str | Path, continued: bool) -> Iterator[None]:
+def removed_if_refused(folder: str | Path, continued: bool) -> Iterator[None]:
     """Take away what Hydra wrote for a run that was refused; one that had begun keeps its files."""
     folder = Path(folder)
     new = not any((folder / name).exists() for name in ("checkpoints", "metrics.json", ".lock"))
@@ -44,9 +44,9 @@ def discarded_if_refused(folder: str | Path, continued: bool) -> Iterator[None]:
 
 
 @contextmanager
-def run_of_its_own(folder: str | Path, continued: bool) -> Iterator[None]:
+def single_run(folder: str | Path, continued: bool) -> Iterator[None]:
     """A run that is no job of a sweep: errors in words, and nothing half-written."""
-    with reported(), discarded_if_refused(folder, continued):
+    with reported(), removed_if_refused(folder, continued):
         yield
 
 

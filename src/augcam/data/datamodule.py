@@ -13,7 +13,7 @@ import torch
 from augcam.data.augment.pipeline import Pipeline
 from augcam.data.datasets.base import ImageSet, Source
 from augcam.data.loader import AugmentedBatches, Batch, EpochLoader, EpochOrder, EvalLoader
-from augcam.data.normalize import tail
+from augcam.data.normalize import normalize
 from augcam.data.splits import stratified_holdout
 
 
@@ -164,7 +164,7 @@ class ImageDataModule(pl.LightningDataModule):
                 torch.tensor(self.mean, device=device),
                 torch.tensor(self.std, device=device),
             )
-        return batch._replace(images=tail(batch.images, *self._scaling))
+        return batch._replace(images=normalize(batch.images, *self._scaling))
 
     def _place(self) -> tuple[int, int]:
         """(rank, number of ranks) of this process."""

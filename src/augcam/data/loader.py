@@ -21,7 +21,7 @@ from augcam.errors import UserError
 
 
 class Batch(NamedTuple):
-    """images: uint8 (B, H, W, 3) from a loader, float32 (B, 3, H, W), normalised, in a step.
+    """images: uint8 (B, H, W, 3) from a loader, float32 (B, 3, H, W), normalized, in a step.
     labels: int64 (B,). index: int64 (B,), each image's number in its set."""
 
     images: torch.Tensor

@@ -113,7 +113,7 @@ class Maps(Mapping[str, LayerMaps]):
         return len(self.layers)
 
 
-def judge(raw: Tensor) -> Tensor:
+def map_status(raw: Tensor) -> Tensor:
     """Status of raw maps (B, h, w): (B,) int64, indices into `STATUSES`; no wait for the device."""
     low, high = raw.flatten(1).aminmax(dim=1)
     rounding = ROUNDING * torch.maximum(low.abs(), high.abs())
@@ -133,7 +133,7 @@ def heatmap(raw: Tensor, status_code: Tensor, size: tuple[int, int]) -> Tensor:
 
     Args:
         raw: (B, h, w).
-        status_code: (B,), from `judge`.
+        status_code: (B,), from `map_status`.
         size: (H, W) in pixels.
 
     Returns:
@@ -233,7 +233,7 @@ class GradCAM:
         """Explain a batch.
 
         Args:
-            images: (B, 3, H, W) floating point, normalised as the model expects; moved to its
+            images: (B, 3, H, W) floating point, normalized as the model expects; moved to its
                 device and dtype.
             targets: None for the predicted classes; (B,) class indices; or (B, 2) for the
                 difference of two logits, first minus second: what speaks for the one and against
@@ -283,7 +283,7 @@ class GradCAM:
                     raw = METHODS[self.method](
                         activation.detach().to(images.dtype), gradient.to(images.dtype)
                     )
-                    code = judge(raw)
+                    code = map_status(raw)
                     size = (images.shape[2], images.shape[3])
                     found[layer] = LayerMaps(raw, heatmap(raw, code, size), code)
             return Maps(found, logits.detach().to(images.dtype), chosen)

@@ -36,7 +36,7 @@ def overlay(
     that says nothing (status other than `ok`) gives its image in grey, without any colour.
 
     Args:
-        images: uint8 (H, W, 3) or (B, H, W, 3), RGB, not normalised.
+        images: uint8 (H, W, 3) or (B, H, W, 3), RGB, not normalized.
         heatmaps: (H, W) or (B, H, W), in [0, 1].
         status: of `augcam.explain.cam`, one word for all or one per image.
         alpha: weight of the colour, in [0, 1].

@@ -66,7 +66,7 @@ def whitening_filters(images: Tensor, eps: float = 1e-2) -> Tensor:
     (2019); Jordan, arXiv 2404.00498, section 3.2, where nothing else speeds up training as much.
 
     Args:
-        images: float (N, 3, H, W), normalised as for training; a few hundred are enough.
+        images: float (N, 3, H, W), normalized as for training; a few hundred are enough.
         eps: added to the variance of each direction, so that noise is not blown up.
 
     Returns:

@@ -13,7 +13,7 @@ from augcam.report.statistics import ClassDifferences, Difference, Estimate
 
 
 @dataclass(frozen=True)
-class Standing:
+class GroupResult:
     """A group in the ranking, with its means over runs, accuracies in 0..1.
 
     What its runs did not measure is None; so is the baseline's own difference. `epoch_seconds` is the
@@ -43,7 +43,7 @@ class Findings:
     """
 
     study: Study
-    standings: tuple[Standing, ...]
+    standings: tuple[GroupResult, ...]
     lead: dict[str, Difference]
     per_class: ClassDifferences | None
     corruption_errors: dict[str, Estimate]
@@ -51,7 +51,7 @@ class Findings:
     figures: Path
 
     @property
-    def others(self) -> list[Standing]:
+    def others(self) -> list[GroupResult]:
         """Every group but the baseline."""
         return [s for s in self.standings if s.label != self.study.baseline]
 
@@ -62,7 +62,7 @@ class Findings:
         assert predictions is not None
         return len(predictions.label)
 
-    def standing(self, label: str) -> Standing:
+    def standing(self, label: str) -> GroupResult:
         """The group of this label."""
         return next(s for s in self.standings if s.label == label)
 
@@ -73,7 +73,7 @@ def find(study: Study, folder: Path) -> Findings:
     standings = []
     for label, runs in study.groups.items():
         standings.append(
-            Standing(
+            GroupResult(
                 label,
                 runs,
                 statistics.mean_interval([run.metrics["test"]["accuracy"] for run in runs]),

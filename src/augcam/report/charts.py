@@ -216,7 +216,7 @@ def _cells(
 
 
 @dataclass(frozen=True)
-class Seen:
+class PictureCell:
     """One cell of `looks_figure`: a picture uint8 (H, W, 3), what stands below it, and is it right."""
 
     picture: np.ndarray
@@ -233,7 +233,9 @@ _GAP = 6 * DENSITY
 _LINE = 14 * DENSITY
 
 
-def looks_figure(rows: Sequence[Sequence[Seen]], headings: Sequence[str], scale: str) -> Figure:
+def looks_figure(
+    rows: Sequence[Sequence[PictureCell]], headings: Sequence[str], scale: str
+) -> Figure:
     """Pictures with a text below each and a heading over every column, and the colours' scale.
 
     Small pictures are enlarged by a whole factor: a pixel stays a pixel.

@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 
 from augcam.config.schema import Config
-from augcam.report.analysis import Findings, Standing
+from augcam.report.analysis import Findings, GroupResult
 from augcam.report.commands import EVALUATE, sweep_commands
 from augcam.report.load import is_limit
 from augcam.report.statistics import ClassDifferences, Difference
@@ -115,7 +115,7 @@ def _verdicts(findings: Findings) -> list[str]:
     return points
 
 
-def _against(standing: Standing, base: str = "") -> str:
+def _against(standing: GroupResult, base: str = "") -> str:
     """Such as `+1.3 points over none (95% interval 0.6 to 2.0, 3 seeds)`."""
     difference = standing.difference
     assert difference is not None
@@ -130,7 +130,7 @@ def _interval(difference: Difference) -> str:
     return f"95% interval {ends}, "
 
 
-def _seeds(standing: Standing) -> str:
+def _seeds(standing: GroupResult) -> str:
     return words.plural(len(standing.runs), "seed")
 
 

@@ -72,8 +72,8 @@ class Maps:
 
     @cached_property
     def usable(self) -> np.ndarray:
-        """bool (n,): the true class's map says something (`augcam.explain.cam.judge`)."""
-        usable: np.ndarray = cam.judge(torch.from_numpy(self.map_true)).numpy() == 0
+        """bool (n,): the true class's map says something (`augcam.explain.cam.map_status`)."""
+        usable: np.ndarray = cam.map_status(torch.from_numpy(self.map_true)).numpy() == 0
         return usable
 
     @cached_property
@@ -81,7 +81,7 @@ class Maps:
         """The true class's heat maps, cell by cell: float64 (n, h * w) in 0..1; zero if not usable."""
         raw = torch.from_numpy(self.map_true).double()
         size = (raw.shape[1], raw.shape[2])
-        return cam.heatmap(raw, cam.judge(raw), size).flatten(1).numpy()
+        return cam.heatmap(raw, cam.map_status(raw), size).flatten(1).numpy()
 
     @cached_property
     def ranks(self) -> np.ndarray:

@@ -11,7 +11,7 @@ from augcam.data.datasets.base import ImageSet
 from augcam.errors import UserError
 from augcam.explain import cam
 from augcam.explain.overlay import overlay
-from augcam.report.charts import Seen
+from augcam.report.charts import PictureCell
 from augcam.report.load import Maps, Run
 
 
@@ -79,7 +79,7 @@ def overlays(images: np.ndarray, maps: Maps, chosen: np.ndarray) -> np.ndarray:
     raw = torch.from_numpy(maps.map_true[chosen]).float()
     size = (images.shape[1], images.shape[2])
     heat = F.interpolate(raw.relu()[:, None], size, mode="bilinear", align_corners=False)[:, 0]
-    status = [cam.STATUSES[code] for code in cam.judge(raw)]
+    status = [cam.STATUSES[code] for code in cam.map_status(raw)]
     return overlay(images, np.clip(heat.numpy() / unit(maps), 0, 1), status)
 
 
@@ -88,7 +88,7 @@ def side_by_side(
     runs: Mapping[str, Run],
     chosen: np.ndarray,
     classes: Sequence[str],
-) -> list[list[Seen]]:
+) -> list[list[PictureCell]]:
     """A row for each chosen image: the image itself, then what each run's network sees in it.
 
     Args:
@@ -101,7 +101,7 @@ def side_by_side(
     shown = images.images[first.index[chosen]]
     columns = [
         [
-            Seen(picture, f"{classes[label]}\ntest {index}")
+            PictureCell(picture, f"{classes[label]}\ntest {index}")
             for picture, label, index in zip(
                 shown, first.label[chosen], first.index[chosen], strict=True
             )
@@ -113,7 +113,7 @@ def side_by_side(
         said = probabilities.argmax(axis=1)
         columns.append(
             [
-                Seen(picture, f"{classes[k]}\n{p[k]:.0%}", bool(k == label))
+                PictureCell(picture, f"{classes[k]}\n{p[k]:.0%}", bool(k == label))
                 for picture, k, p, label in zip(
                     overlays(shown, run.maps, chosen), said, probabilities,
                     run.maps.label[chosen], strict=True,

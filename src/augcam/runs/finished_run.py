@@ -11,7 +11,7 @@ import torch
 from rich.progress import Progress
 from torch import Tensor, nn
 
-from augcam.data.normalize import tail
+from augcam.data.normalize import normalize
 from augcam.errors import UserError
 from augcam.runs.build import build_network, build_source
 from augcam.runs.run_folder import RunFolder
@@ -66,7 +66,7 @@ class FinishedRun:
 
     Attributes:
         network: in evaluation mode, float32, on the CPU or the GPU.
-        normalise: uint8 images (B, H, W, 3) to the network's input (B, 3, H, W).
+        normalize: uint8 images (B, H, W, 3) to the network's input (B, 3, H, W).
         images, labels, masks: the test set; masks are None where none are known.
         predicted, confidence: what the network says of each test image.
     """
@@ -74,7 +74,7 @@ class FinishedRun:
     folder: RunFolder
     network: nn.Module
     classes: tuple[str, ...]
-    normalise: Callable[[np.ndarray], Tensor]
+    normalize: Callable[[np.ndarray], Tensor]
     images: np.ndarray
     labels: np.ndarray
     masks: np.ndarray | None
@@ -82,7 +82,7 @@ class FinishedRun:
     confidence: np.ndarray
 
     def predict(self, images: Tensor) -> Tensor:
-        """Probabilities (B, C) of normalised images (B, 3, H, W)."""
+        """Probabilities (B, C) of normalized images (B, 3, H, W)."""
         with torch.inference_mode():
             probabilities: Tensor = self.network(images).softmax(dim=1)
         return probabilities
@@ -101,8 +101,8 @@ def open_run(
     network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     test = source.test()
 
-    def normalise(images: np.ndarray) -> Tensor:
-        return tail(
+    def network_input(images: np.ndarray) -> Tensor:
+        return normalize(
             torch.from_numpy(np.ascontiguousarray(images)).to(device), source.mean, source.std
         )
 
@@ -113,7 +113,9 @@ def open_run(
         found = []
         with torch.inference_mode():
             for start in range(0, len(test.labels), 200):
-                found.append(network(normalise(test.images[start : start + 200])).softmax(1).cpu())
+                found.append(
+                    network(network_input(test.images[start : start + 200])).softmax(1).cpu()
+                )
                 progress.update(task, advance=len(found[-1]))
         top = torch.cat(found).max(dim=1)
         kept = top.indices.numpy(), top.values.numpy()
@@ -122,7 +124,7 @@ def open_run(
         folder,
         network,
         source.classes,
-        normalise,
+        network_input,
         test.images,
         test.labels,
         test.masks,

@@ -29,7 +29,7 @@ PLUGIN_DEFAULTS = {
 }
 
 
-def settle_sweep(arguments: Sequence[str]) -> list[str]:
+def sweep_arguments(arguments: Sequence[str]) -> list[str]:
     """The command line of a sweep with its folder settled and its jobs named by what varies.
 
     Without `-m` the arguments come back as they are. A sweep without `sweep.name` and `sweep.dir`

@@ -23,7 +23,7 @@ from augcam.viz.terminal import silence_terminal
 
 
 @contextmanager
-def job_of_a_sweep(folder: Path) -> Iterator[None]:
+def sweep_job(folder: Path) -> Iterator[None]:
     """One job of a sweep: its failure is kept in its folder and does not stop the others."""
     launcher = HydraConfig.get().runtime.choices["hydra/launcher"]
     if launcher != "basic":

@@ -11,7 +11,7 @@ import torch
 from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
 
 from augcam.config.schema import Config
-from augcam.data.normalize import tail
+from augcam.data.normalize import normalize
 from augcam.errors import UserError
 from augcam.explain.cam import GradCAM
 from augcam.models.resnet import whitening_filters
@@ -67,7 +67,7 @@ def train(config: Config, folder: RunFolder) -> RunResult:
             ..., 0
         ].size  # of a million of them: all would fill the memory
         some = data.train_set.images[:: max(1, pixels // 1_024_000)]
-        images = tail(torch.from_numpy(some.copy()), data.mean, data.std)
+        images = normalize(torch.from_numpy(some.copy()), data.mean, data.std)
         classifier.network.get_parameter("conv1.0.weight").data.copy_(whitening_filters(images))
     if config.explain.images and not config.model.compile:
         # A layer that is not there is told now, and not after the first epoch.

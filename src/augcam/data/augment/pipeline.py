@@ -1,7 +1,7 @@
 """Config -> Albumentations pipeline, and the random stream of each sample.
 
 Only this module and `corruptions` know Albumentations. A pipeline is the random part alone, image by
-image on the CPU; the fixed tail, Normalize and ToTensorV2, is one `tail` for a whole batch on a device.
+image on the CPU; the fixed tail, Normalize and ToTensorV2, is one `normalize` for a whole batch on a device.
 """
 
 import difflib

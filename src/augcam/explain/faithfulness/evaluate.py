@@ -145,7 +145,7 @@ def evaluate(
             maps (B, h, w), higher is more important, of the layer's own size or the image's.
             Measures of pixels see them at the image's size, enlarged bilinearly; max-sensitivity,
             sanity and concentration as they came. Methods must explain the network they are given.
-        images: (B, 3, H, W) normalised. For mosaics: these, with `checks=("localisation",)`.
+        images: (B, 3, H, W) normalized. For mosaics: these, with `checks=("localisation",)`.
         targets: (B,) class indices.
         masks: (B, H, W) bool, for localisation.
         checks: some of `CHECKS`; None for all, localisation only if there are masks.

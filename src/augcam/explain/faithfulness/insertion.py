@@ -76,7 +76,7 @@ def insertion_deletion(
 
     Args:
         predict: images -> probabilities or scores (B, classes); called without gradients.
-        images: (B, 3, H, W) normalised, so that 0 is the mean of the data.
+        images: (B, 3, H, W) normalized, so that 0 is the mean of the data.
         maps: (B, H, W), higher is more important.
         targets: (B,) class indices.
         steps: intervals of the curves, 1..H*W, each of H*W / steps pixels (rounded).

@@ -119,7 +119,7 @@ def cascading_randomisation(
             Batch norm starts afresh with its running statistics; parameters that the model holds
             itself, outside its children, stay.
         explain: maps by name; given the randomised copy, it must not reach for another network.
-        images: (B, 3, H, W) normalised.
+        images: (B, 3, H, W) normalized.
         targets: (B,) class indices, held fixed.
         seed: of the new weights.
 

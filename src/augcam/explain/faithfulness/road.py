@@ -128,7 +128,7 @@ def road(
 
     Args:
         predict: images -> probabilities or scores (B, classes); called without gradients.
-        images: (B, 3, H, W) normalised.
+        images: (B, 3, H, W) normalized.
         maps: (B, H, W), higher is more relevant.
         targets: (B,) class indices.
         fractions: of the pixels to remove, each in (0, 1).

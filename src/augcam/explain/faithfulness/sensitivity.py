@@ -40,7 +40,7 @@ def max_sensitivity(
 
     Args:
         explain: images (B, 3, H, W) -> maps (B, h, w).
-        images: (B, 3, H, W) normalised.
+        images: (B, 3, H, W) normalized.
         radius: in the images' units: .1 is about .025 of the range 0..1 on CIFAR-10.
         samples: draws of noise; more can only raise the maximum.
         seed: of the noise.

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from augcam.report import charts as figures
-from augcam.report.charts import Dot, Seen
+from augcam.report.charts import Dot, PictureCell
 from augcam.viz.figures import figure_array
 
 STYLES = figures.group_styles(["none", "flip"], "none")
@@ -95,8 +95,8 @@ def test_pictures_are_enlarged_pixel_by_pixel():
     random = np.random.default_rng(0)
     pictures = random.integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
     rows = [
-        [Seen(pictures[0], "cat"), Seen(pictures[1], "dog\n51%", right=False)],
-        [Seen(pictures[2], "cat"), Seen(pictures[3], "cat\n93%", right=True)],
+        [PictureCell(pictures[0], "cat"), PictureCell(pictures[1], "dog\n51%", right=False)],
+        [PictureCell(pictures[2], "cat"), PictureCell(pictures[3], "cat\n93%", right=True)],
     ]
     figure = figures.looks_figure(rows, ["image", "none"], "evidence")
     drawn = figure_array(figure)
@@ -116,7 +116,7 @@ def test_pictures_are_enlarged_pixel_by_pixel():
 
 def test_large_pictures_are_made_smaller():
     large = np.zeros((1024, 512, 3), np.uint8)
-    figure = figures.looks_figure([[Seen(large, "cat")]], ["image"], "evidence")
+    figure = figures.looks_figure([[PictureCell(large, "cat")]], ["image"], "evidence")
     height, width, _ = figure_array(figure).shape
     assert height < 600
     assert width < 600
@@ -128,12 +128,12 @@ def test_charts_are_saved_in_few_colours_and_photographs_in_all_unless_they_are_
     with Image.open(tmp_path / "figures" / "chart.png") as chart:
         assert chart.mode == "P"
     noise = np.random.default_rng(0).integers(0, 256, (10, 100, 100, 3), dtype=np.uint8)
-    light = figures.looks_figure([[Seen(noise[0], "x")]], ["image"], "evidence")
+    light = figures.looks_figure([[PictureCell(noise[0], "x")]], ["image"], "evidence")
     figures.save_figure(light, tmp_path / "light.png", few_colours=False)
     with Image.open(tmp_path / "light.png") as photograph:
         assert len(photograph.getcolors(1_000_000)) > 5000
     wide = np.random.default_rng(0).integers(0, 256, (40, 176, 176, 3), dtype=np.uint8)
-    heavy = figures.looks_figure([[Seen(n, "x") for n in wide]], ["image"] * 40, "evidence")
+    heavy = figures.looks_figure([[PictureCell(n, "x") for n in wide]], ["image"] * 40, "evidence")
     figures.save_figure(heavy, tmp_path / "heavy.png", few_colours=False)
     assert (tmp_path / "heavy.png").stat().st_size < wide.size / 2
     assert not list(tmp_path.glob(".*"))

@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 
 from augcam.data.augment.ops import CoarseDropout, Rotate
 from augcam.data.augment.pipeline import _SplitMix, build
-from augcam.data.normalize import tail
+from augcam.data.normalize import normalize
 from augcam.errors import UserError
 from tests.conftest import ROOT, compose
 
@@ -121,11 +121,11 @@ def test_tail_equals_normalize_and_to_tensor_per_image():
     images = np.random.default_rng(1).integers(0, 256, (8, 32, 32, 3), dtype=np.uint8)
     per_image = A.Compose([A.Normalize(mean, std), ToTensorV2()])
     expected = torch.stack([per_image(image=image)["image"] for image in images])
-    result = tail(torch.from_numpy(images), mean, std)
+    result = normalize(torch.from_numpy(images), mean, std)
     assert result.dtype == torch.float32
     assert result.is_contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(result, expected, rtol=0, atol=1e-6)
-    given = tail(torch.from_numpy(images), torch.tensor(mean), torch.tensor(std))
+    given = normalize(torch.from_numpy(images), torch.tensor(mean), torch.tensor(std))
     assert torch.equal(given, result)
 
 

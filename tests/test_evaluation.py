@@ -88,7 +88,7 @@ def test_the_files_hold_what_was_agreed(run, record, arrays):
 def test_accuracies_are_those_of_the_network_on_the_same_images(opened, record, arrays):
     index, label = arrays["index"], arrays["label"].astype(int)
     assert (label == opened.labels[index]).all()
-    probabilities = opened.predict(opened.normalise(opened.images[index])).numpy()
+    probabilities = opened.predict(opened.normalize(opened.images[index])).numpy()
     assert np.abs(probabilities - arrays["probabilities"]).max() < 1e-3
     assert record["accuracy"] == (probabilities.argmax(1) == label).mean()
     for name in ("gaussian_noise", "rotation"):
@@ -96,12 +96,12 @@ def test_accuracies_are_those_of_the_network_on_the_same_images(opened, record, 
             right = 0
             for i in index:  # one at a time
                 seen = corrupt(opened.images[i : i + 1], np.array([i]), name, severity, 3)
-                right += int(opened.predict(opened.normalise(seen)).argmax()) == opened.labels[i]
+                right += int(opened.predict(opened.normalize(seen)).argmax()) == opened.labels[i]
             assert record["corruptions"][name][severity - 1] == right / 40
 
 
 def test_calibration_error_by_its_definition(opened, record, arrays):
-    probabilities = opened.predict(opened.normalise(opened.images[arrays["index"]])).numpy()
+    probabilities = opened.predict(opened.normalize(opened.images[arrays["index"]])).numpy()
     sure, right = probabilities.max(1), probabilities.argmax(1) == arrays["label"]
     bins = np.ceil(sure * 15)
     gaps = [abs(sure[bins == b].sum() - right[bins == b].sum()) for b in np.unique(bins)]
@@ -109,7 +109,7 @@ def test_calibration_error_by_its_definition(opened, record, arrays):
 
 
 def test_maps_are_grad_cam_of_the_true_and_of_the_predicted_class(opened, arrays):
-    inputs = opened.normalise(opened.images[arrays["index"]])
+    inputs = opened.normalize(opened.images[arrays["index"]])
     predicted = opened.predict(inputs).argmax(dim=1)
     oracle = LayerGradCam(opened.network, opened.network.layer4)
     for name, target in (("true", torch.from_numpy(arrays["label"].astype(int))),
@@ -132,7 +132,7 @@ def test_measures_of_the_maps(opened, record, arrays):
     raw = torch.from_numpy(arrays["map_true"][chosen]).relu()
     large = torch.nn.functional.interpolate(raw[:, None], (32, 32), mode="bilinear")[:, 0]
     found = insertion_deletion(
-        opened.predict, opened.normalise(opened.images[index]), large,
+        opened.predict, opened.normalize(opened.images[index]), large,
         torch.from_numpy(opened.labels[index]), seed=3, batch=7,
     )  # fmt: skip
     assert maps["insertion"]["mean"] == pytest.approx(found.insertion.mean(), abs=1e-3)

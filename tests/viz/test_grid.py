@@ -21,8 +21,8 @@ def is_paper(area: np.ndarray) -> bool:
 
 def test_denormalize_gives_the_image_back():
     every_value = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1).repeat(3, axis=3)
-    normalised = (every_value / 255 - MEAN) / STD
-    tensor = torch.from_numpy(normalised.astype(np.float32)).permute(0, 3, 1, 2)
+    normalized = (every_value / 255 - MEAN) / STD
+    tensor = torch.from_numpy(normalized.astype(np.float32)).permute(0, 3, 1, 2)
     np.testing.assert_array_equal(denormalize(tensor, MEAN, STD), every_value)
     assert denormalize(tensor.bfloat16(), MEAN, STD).dtype == np.uint8
 
