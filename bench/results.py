@@ -378,7 +378,7 @@ C and D start lower than theirs do, most probably for two things that their text
   either.
 - D's OneCycleLR moves the momentum, from .95 at first, where its configuration says .9.
 
-PictureCell in a ResNet18 of width 16, test accuracy and, during the epoch, training accuracy (n = 1 each; D's
+Seen in a ResNet18 of width 16, test accuracy and, during the epoch, training accuracy (n = 1 each; D's
 L1 and L2 terms were not tried):
 
 | first epoch | as the recipe is | momentum moved | and default weights | theirs, whole | ours, whole |

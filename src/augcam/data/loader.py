@@ -1,8 +1,4 @@
-"""The LightningDataModule: hold-out split, loaders that can resume anywhere, and the fixed tail.
-
-An epoch's order is a pure function of (seed, epoch) and a sample's augmentation of (seed, epoch,
-index): a run that is resumed, or that has another number of workers, sees the same batches.
-"""
+"""Batches: which images are in which, and loaders that go on at any of them after a stop."""
 
 import os
 import signal

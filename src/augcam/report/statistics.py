@@ -260,7 +260,7 @@ def paired_difference(group: Sequence[Run], baseline: Sequence[Run]) -> Differen
 
     The interval and p are those of `Comparison`, which needs a second run in one of the groups at
     least; a group of one run borrows the spread of the other. McNemar's test of two runs answers whether
-    these two networks differ, and two networks of one augmentation do so too often to map_status by it (one
+    these two networks differ, and two networks of one augmentation do so too often to judge by it (one
     time in six in bench/report_statistics.py): it is told, but gives no verdict. Nor does a bootstrap
     over seeds: a handful of them, drawn with repetition, shows too little spread.
 

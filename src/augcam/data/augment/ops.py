@@ -1,8 +1,4 @@
-"""Config -> Albumentations pipeline, and the random stream of each sample.
-
-Only this module and `corruptions` know Albumentations. A pipeline is the random part alone, image by
-image on the CPU; the fixed tail, Normalize and ToTensorV2, is one `normalize` for a whole batch on a device.
-"""
+"""Our own transforms, and faster ones of Albumentations' that give the same images."""
 
 import math
 from collections.abc import Sequence

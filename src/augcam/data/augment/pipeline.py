@@ -1,7 +1,6 @@
-"""Config -> Albumentations pipeline, and the random stream of each sample.
+"""The random part of an augmentation, image by image: every number from (seed, epoch, index) alone.
 
-Only this module and `corruptions` know Albumentations. A pipeline is the random part alone, image by
-image on the CPU; the fixed tail, Normalize and ToTensorV2, is one `normalize` for a whole batch on a device.
+Only `augcam.data.augment` and `augcam.data.corruptions` know Albumentations.
 """
 
 import difflib

@@ -1,16 +1,4 @@
-"""Where images come from: CIFAR-10, generated shapes, or your own folder, all as uint8 arrays.
-
-    source = CIFAR10("data")
-    source.prepare()
-    source.train().images        # uint8 (50000, 32, 32, 3)
-
-Your own folder of images, PNG or JPEG of any size, has one folder per class:
-
-    ROOT/train/cat/*.png   ROOT/train/dog/*.png   ...
-    ROOT/test/cat/*.png    ROOT/test/dog/*.png    ...
-
-or ROOT/cat/*.png, ROOT/dog/*.png; then a fifth of each class, always the same, is the test set.
-"""
+"""CIFAR-10, from its official Python batches."""
 
 import hashlib
 import pickle
