@@ -24,7 +24,8 @@ TWO_RANKS = [
     "data=shapes", "data.train_size=201", "data.test_size=61", "data.holdout=61",
     "data.batch_size=10", "data.eval_batch_size=30", "model=resnet10", "model.width=8",
     "explain.images=3", "aug=cutout_rotate", "trainer=ddp", "trainer.devices=2",
-    "trainer.accelerator=cpu", "trainer.max_epochs=2", "trainer.log_every_n_steps=5",
+    "trainer.accelerator=cpu", "trainer.precision=32-true", "trainer.max_epochs=2",
+    "trainer.log_every_n_steps=5",
 ]  # fmt: skip
 
 

@@ -8,7 +8,7 @@ import pytest
 
 PROGRAM = """
 import resource, torch
-from augcam.runs import keep_freed_memory
+from augcam.training.hardware import keep_freed_memory
 
 def page_faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt

@@ -180,14 +180,14 @@ def draw_gallery(
         for found, line in zip(maps, lines, strict=True):
             rows.append(gallery.row(shown[i], found, i, asked.layers))
             captions.append(line)
-        concentration = {layer: concentration(maps[0][layer].raw) for layer in asked.layers}
+        shares = {layer: concentration(maps[0][layer].raw) for layer in asked.layers}
         records.append(
             {
                 "index": int(index),
                 "true": label,
                 "predicted": said,
                 "confidence": confidence,
-                "maps": gallery.map_statistics(maps[0], i, concentration),
+                "maps": gallery.map_statistics(maps[0], i, shares),
             }
         )
     columns = gallery.headings(asked.layers, maps[0], shown.shape[1])

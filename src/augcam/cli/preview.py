@@ -24,7 +24,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import open_dict
 
-from augcam.config.compose import unique
+from augcam.config.compose import CONF, unique
 from augcam.config.schema import Config, validate
 from augcam.errors import UserError, explained
 from augcam.viz.terminal import progress_bars
@@ -116,7 +116,7 @@ def configs(overrides: Sequence[str]) -> list[tuple[str, Config]]:
     Raises:
         UserError: what is wrong with any of them.
     """
-    with initialize_config_dir(str(Path(__file__).parents[3] / "conf"), version_base="1.3"):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
         loader = GlobalHydra.instance().config_loader()
         parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(overrides))
         choices = []

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig, OmegaConf
 
 from augcam.cli.errors import reported
+from augcam.config.compose import CONF
 from augcam.errors import UserError
 from augcam.runs.run_folder import RunFolder
 from augcam.sweeps.arguments import refuse_relaunch
@@ -78,7 +79,7 @@ def continue_run(arguments: Sequence[str]) -> list[str]:
         f"hydra.run.dir='{escaped}'",
         # The folder keeps the record of how it began; the config that it goes on with is written later.
         "hydra.output_subdir=null",
-        f"hydra.searchpath=['{Path(__file__).parents[2] / 'conf'}']",
+        f"hydra.searchpath=['{CONF}']",
         "hydra/job_logging=augcam",
         "hydra/hydra_logging=augcam",
         "hydra.job.name=train",

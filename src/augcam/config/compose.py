@@ -1,16 +1,15 @@
-"""What every door shares: errors in one to three lines, exit statuses, and `run=DIR`.
-
-Exit status 0: done; 1: the run failed; 2: the request was wrong; 130 and 143: stopped by Ctrl-C
-and SIGTERM.
-"""
+"""Where the configuration is, and what its `${name:...}` stand for."""
 
 import hashlib
 import re
 import secrets
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
+
+CONF = Path(__file__).parents[3] / "conf"
 
 
 def unique() -> str:
