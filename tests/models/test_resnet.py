@@ -5,6 +5,7 @@ import pytest
 import torch
 import torchvision
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from augcam.models.resnet import resnet, whitening_filters
 
@@ -51,6 +52,26 @@ def test_weights_start_as_torchvisions_do():
     # Kaiming normal, fan out: std = sqrt(2 / (channels out * 9)).
     weight = resnet(10).layer3[0].conv1.weight
     assert weight.std().item() == pytest.approx((2 / (256 * 9)) ** 0.5, rel=0.01)
+
+
+def test_init_torch_starts_every_convolution_as_pytorch_does():
+    # Uniform in +-1/sqrt(fan in), so std = 1/sqrt(3 * fan in): arXiv 1502.01852 with a = sqrt(5).
+    network = resnet(10, init="torch")
+    weight = network.layer3[0].conv1.weight
+    assert weight.std().item() == pytest.approx((3 * 128 * 9) ** -0.5, rel=0.01)
+    for name, module in network.named_modules():
+        if isinstance(module, nn.Conv2d):
+            assert module.weight.abs().max() <= module.weight[0].numel() ** -0.5, name
+
+
+def test_resnet10_is_34_times_less_arithmetic_than_resnet18():
+    def flops(network):
+        with FlopCounterMode(display=False) as counter:
+            network(torch.zeros(1, 3, 32, 32))
+        return counter.get_total_flops()
+
+    ratio = flops(resnet(10)) / flops(resnet(10, width=16, blocks=(1, 1, 1, 1)))
+    assert ratio == pytest.approx(34.3, abs=0.05)
 
 
 def patches(images):

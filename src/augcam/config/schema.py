@@ -112,6 +112,7 @@ class ModelConfig(_Strict):
     ]
     strides: tuple[Stride, Stride, Stride, Stride] = (1, 2, 2, 2)
     whiten: bool = False
+    init: Literal["he", "torch"] = "he"
     dropout: float = Field(ge=0, lt=1)
     channels_last: bool | Auto
     compile: bool

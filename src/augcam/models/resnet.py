@@ -1,6 +1,7 @@
 """torchvision's ResNet with the CIFAR stem: small images keep their resolution."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,7 @@ def resnet(
     strides: Sequence[int] = (1, 2, 2, 2),
     dropout: float = 0.0,
     whiten: bool = False,
+    init: Literal["he", "torch"] = "he",
 ) -> ResNet:
     """A residual network of basic blocks (He et al., arXiv 1512.03385) for 32x32 images.
 
@@ -34,10 +36,13 @@ def resnet(
         dropout: probability of dropping a feature before the head.
         whiten: put a fixed layer of `WHITENED` 3x3 filters, `conv1[0]`, before the first convolution,
             which then is 1x1. It whitens nothing before `whitening_filters` are copied into it.
+        init: of the convolutions: `he`, Kaiming normal with fan out, as torchvision has it (He et al.,
+            arXiv 1502.01852); or `torch`, what `nn.Conv2d` starts with, a sixth of that variance where
+            as many channels go out as come in.
 
     Returns:
         A network from (B, 3, H, W) float to (B, num_classes) logits, its layers named `layer1` to
-        `layer4`, initialised as torchvision does (Kaiming normal, fan out).
+        `layer4`.
     """
     network = ResNet(BasicBlock, list(blocks), num_classes=num_classes)
     network.inplanes = width
@@ -52,6 +57,8 @@ def resnet(
         setattr(network, f"layer{stage + 1}", layer)
     head = nn.Linear(width * 8, num_classes)
     network.fc = nn.Sequential(nn.Dropout(dropout), head) if dropout else head
+    if init == "torch":
+        return network  # every convolution above is a new one
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

@@ -45,5 +45,11 @@ def build_network(config: Config, num_classes: int) -> nn.Module:
     """The run's network, freshly initialised: (B, 3, H, W) float to (B, num_classes) logits."""
     model = config.model
     return resnet(
-        num_classes, model.width, model.blocks, model.strides, model.dropout, model.whiten
+        num_classes,
+        model.width,
+        model.blocks,
+        model.strides,
+        model.dropout,
+        model.whiten,
+        model.init,
     )
