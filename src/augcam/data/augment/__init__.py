@@ -6,5 +6,14 @@ import os
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
 from augcam.data.augment.ops import AlternatingFlip, Cutout, PadCrop
+from augcam.data.augment.policies import AugMix, AutoAugment, RandAugment, TrivialAugmentWide
 
-__all__ = ["AlternatingFlip", "Cutout", "PadCrop"]
+__all__ = [
+    "AlternatingFlip",
+    "AugMix",
+    "AutoAugment",
+    "Cutout",
+    "PadCrop",
+    "RandAugment",
+    "TrivialAugmentWide",
+]

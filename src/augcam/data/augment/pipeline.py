@@ -23,6 +23,7 @@ from augcam.data.augment.ops import (
     PadCrop,
     Rotate,
 )
+from augcam.data.augment.policies import AugMix, AutoAugment, RandAugment, TrivialAugmentWide
 from augcam.errors import UserError
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else it looks online for a newer version
@@ -148,7 +149,16 @@ class Pipeline:
 
 
 _TRANSFORMS |= {
-    f"augcam.data.augment.{kind.__name__}": kind for kind in (PadCrop, Cutout, AlternatingFlip)
+    f"augcam.data.augment.{kind.__name__}": kind
+    for kind in (
+        PadCrop,
+        Cutout,
+        AlternatingFlip,
+        RandAugment,
+        TrivialAugmentWide,
+        AutoAugment,
+        AugMix,
+    )
 }
 
 
