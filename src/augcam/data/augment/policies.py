@@ -57,18 +57,19 @@ class _Policy(A.ImageOnlyTransform):
 
     def magnitude(self, name: str, index: int, bins: int, height: int, width: int) -> float:
         """Of the operation at place `index` of `bins`; a signed one turns round half of the times."""
-        value = _magnitudes(type(self), name, bins, height, width)[index]
-        if self.space[name][1] and self.py_random.random() < 0.5:
+        values, signed = self.space[name]
+        value = _magnitudes(values, bins, height, width)[index]
+        if signed and self.py_random.random() < 0.5:
             return -value
         return value
 
 
 @lru_cache(maxsize=4096)
 def _magnitudes(
-    policy: type[_Policy], name: str, bins: int, height: int, width: int
+    values: Callable[[int, int, int], Any], bins: int, height: int, width: int
 ) -> tuple[float, ...]:
-    values = policy.space[name][0](bins, height, width)
-    return (0.0,) * bins if values is None else tuple(float(value) for value in values)
+    made = values(bins, height, width)
+    return (0.0,) * bins if made is None else tuple(float(value) for value in made)
 
 
 class RandAugment(_Policy):
