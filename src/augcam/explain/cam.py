@@ -3,6 +3,10 @@
 with GradCAM(model, layers=("layer3", "layer4")) as cam:
     maps = cam(images, targets=None)
 maps["layer4"].heatmap
+
+with GradCAM(model) as cam:  # at the layer that suits the architecture
+    maps = cam(images)
+maps[cam.layers[0]].heatmap
 """
 
 import difflib
@@ -18,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from augcam.errors import UserError
+from augcam.explain.cells import as_cells, prefix_tokens
 
 Status = Literal["ok", "no_positive_evidence", "constant", "nonfinite"]
 STATUSES: tuple[Status, ...] = ("ok", "no_positive_evidence", "constant", "nonfinite")
@@ -160,7 +165,10 @@ class GradCAM:
     Args:
         model: from (B, 3, H, W) to logits (B, C). May be compiled (either way), frozen, in
             half precision or channels_last.
-        layers: names as in `model.named_modules()`, each making (B, K, h, w) maps once per forward.
+        layers: names as in `model.named_modules()`, each making maps once per forward: (B, K, h, w),
+            (B, h, w, K), or the tokens of a transformer (see `augcam.explain.cells`). `auto` is
+            `target_layer` for the images of the first call; from then on the attribute `layers` has
+            its name.
         method: one of `METHODS`.
 
     Raises:
@@ -170,7 +178,7 @@ class GradCAM:
     def __init__(
         self,
         model: nn.Module,
-        layers: str | Sequence[str] = ("layer4",),
+        layers: str | Sequence[str] = "auto",
         method: str = "gradcam",
     ) -> None:
         if method not in METHODS:
@@ -183,22 +191,20 @@ class GradCAM:
         if not self.layers:
             raise UserError(f"No layers to explain; some of: {_listed(_likely_layers(modules))}.")
         for layer in self.layers:
-            if not layer or layer not in modules:
+            if layer != "auto" and (not layer or layer not in modules):
                 nearest = difflib.get_close_matches(str(layer), modules, n=3)
                 names = dict.fromkeys([*nearest, *_likely_layers(modules)])
                 raise UserError(
                     f"Unknown layer {layer!r} of {type(self.model).__name__}.\n"
-                    f"Layers that make maps: {_listed(list(names))}."
+                    f"Layers that make maps: auto, {_listed(list(names))}."
                 )
-        self._modules = {layer: modules[layer] for layer in self.layers}
+        self._prefix_tokens = prefix_tokens(self.model)
         self._hooks = ExitStack()
-        self._entered = False
+        self._entered = self._hooked = False
         # Outputs of the layers during a call; None outside one, and then the hooks do nothing.
         self._outputs: dict[str, list[Any]] | None = None
 
     def __enter__(self) -> Self:
-        for layer, module in self._modules.items():
-            self._hooks.callback(module.register_forward_hook(self._hook(layer)).remove)
         self._entered = True
         return self
 
@@ -208,7 +214,7 @@ class GradCAM:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._entered = False
+        self._entered = self._hooked = False
         self._hooks.close()
 
     def _hook(self, layer: str) -> Callable[[nn.Module, Any, Any], Tensor | None]:
@@ -216,7 +222,7 @@ class GradCAM:
             if self._outputs is None:
                 return None
             outputs = self._outputs.setdefault(layer, [])
-            if not _is_map(output):
+            if not isinstance(output, Tensor) or not output.is_floating_point():
                 outputs.append(output)
                 return None
             # The model may run its trunk under no_grad; this lasts no longer than that block.
@@ -256,6 +262,13 @@ class GradCAM:
             )
         if len(images) == 0:
             raise UserError("No images to explain: the batch is empty.")
+        size = (images.shape[2], images.shape[3])
+        if not self._hooked:
+            self.layers = layer_names(self.model, self.layers, size)
+            for layer in self.layers:
+                hook = self.model.get_submodule(layer).register_forward_hook(self._hook(layer))
+                self._hooks.callback(hook.remove)
+            self._hooked = True
         with ExitStack() as stack:
             images = stack.enter_context(_prepared(self.model, images))
             self._outputs = {}
@@ -281,17 +294,23 @@ class GradCAM:
                         raise UserError(f"The logits do not depend on layer {layer!r}.")
                     # A model that switches autocast on inside its forward gives half precision.
                     raw = METHODS[self.method](
-                        activation.detach().to(images.dtype), gradient.to(images.dtype)
+                        self._cells(activation, size).to(images.dtype),
+                        self._cells(gradient, size).to(images.dtype),
                     )
                     code = map_status(raw)
-                    size = (images.shape[2], images.shape[3])
                     found[layer] = LayerMaps(raw, heatmap(raw, code, size), code)
             return Maps(found, logits.detach().to(images.dtype), chosen)
+
+    def _cells(self, output: Tensor, size: tuple[int, int]) -> Tensor:
+        cells = as_cells(output.detach(), size, self._prefix_tokens)
+        assert cells is not None  # `_checked_outputs` has looked
+        return cells
 
     def _checked_outputs(self, images: Tensor) -> list[Tensor]:
         """The one spatial output of each layer, in the order asked for."""
         assert self._outputs is not None
         checked = []
+        size = (images.shape[2], images.shape[3])
         for layer in self.layers:
             outputs = self._outputs.get(layer, [])
             if len(outputs) != 1:
@@ -300,10 +319,10 @@ class GradCAM:
                     if outputs
                     else "does not run in the forward pass"
                 )
-            elif not _is_map(outputs[0]) or outputs[0].shape[2:].numel() == 1:
-                size = f"{images.shape[2]}x{images.shape[3]}"
+            elif not _is_spatial(outputs[0], size, self._prefix_tokens):
                 problem = (
-                    f"has no spatial extent: it gives {_described(outputs[0])} for {size} images"
+                    f"has no spatial extent: it gives {_described(outputs[0])} for "
+                    f"{size[0]}x{size[1]} images"
                 )
             else:
                 checked.append(outputs[0])
@@ -393,8 +412,88 @@ def _prepared(model: nn.Module, images: Tensor) -> Iterator[Tensor]:
         yield images.detach().to(device, dtype, copy=images.is_inference())
 
 
-def _is_map(output: Any) -> bool:
-    return isinstance(output, Tensor) and output.ndim == 4 and output.is_floating_point()
+def layer_names(
+    model: nn.Module, layers: Sequence[str], image_size: tuple[int, int]
+) -> tuple[str, ...]:
+    """`layers`, each once, with `auto` replaced by `target_layer`; for images of (H, W) pixels."""
+    names = (target_layer(model, image_size) if name == "auto" else name for name in layers)
+    return tuple(dict.fromkeys(names))
+
+
+def target_layer(model: nn.Module, image_size: tuple[int, int]) -> str:
+    """The layer whose map suits the architecture: the last one from which all cells reach the logits.
+
+    Convolutional networks: the whole of the last stage, before pooling (`layer4`, `features`); where
+    images are so small that it has one cell, the last layer that has more. Transformers: a
+    normalisation layer, as pytorch-grad-cam advises; in a ViT that reads its class token the one before
+    the last attention (`blocks.11.norm1`), because patches behind that have no way to the logits; in
+    one that averages its patches, and in Swin, the last.
+
+    It follows from the architecture and the image size: one forward and one backward pass of fixed
+    noise, with weights that are all zero (a new head may be) replaced. The model is left as it was.
+
+    Args:
+        image_size: (H, W) in pixels.
+
+    Raises:
+        UserError: no layer of the model makes maps.
+    """
+    model = getattr(model, "_orig_mod", model)
+    prefix = prefix_tokens(model)
+    noise = torch.randn(1, 3, *image_size, generator=torch.Generator().manual_seed(0))
+    outputs: dict[str, list[Tensor]] = {}  # in the order in which the layers end
+
+    def keep(name: str, module: nn.Module) -> Callable[[nn.Module, Any, Any], Tensor | None]:
+        def hook(_module: nn.Module, inputs: Any, output: Any) -> Tensor | None:
+            if not _is_candidate(module, output, image_size, prefix):
+                return None
+            torch.set_grad_enabled(True)
+            if not output.requires_grad:
+                output = output.detach().requires_grad_()
+            outputs.setdefault(name, []).append(output)
+            copy: Tensor = output.clone()
+            return copy
+
+        return hook
+
+    with ExitStack() as stack:
+        images = stack.enter_context(_prepared(model, noise))
+        for name, module in model.named_modules():
+            if name:
+                stack.callback(module.register_forward_hook(keep(name, module)).remove)
+            for kind, parameter in module._parameters.items():
+                if parameter is not None and kind != "bias" and not parameter.any():
+                    made = nn.Parameter(torch.randn_like(parameter) / 10, requires_grad=False)
+                    module._parameters[kind] = made  # a stand-in, which `_prepared` takes away
+        logits = model(images)
+        once = {name: many[0] for name, many in outputs.items() if len(many) == 1}
+        if not once or not logits.requires_grad:
+            raise UserError(f"No layer of {type(model).__name__} makes maps.")
+        gradients = torch.autograd.grad(logits.sum(), list(once.values()), allow_unused=True)
+    reaching = []
+    for name, gradient in zip(once, gradients, strict=True):
+        cells = as_cells(gradient, image_size, prefix)
+        if cells is not None and cells.any():
+            reaching.append(name)
+    return reaching[-1] if reaching else next(reversed(once))
+
+
+def _is_candidate(
+    module: nn.Module, output: Any, size: tuple[int, int], prefix: int | None
+) -> bool:
+    if not _is_spatial(output, size, prefix):
+        return False
+    cells = as_cells(output, size, prefix)
+    if output.ndim == 3 or (cells is not None and cells.shape != output.shape):
+        return "Norm" in type(module).__name__
+    # Pooling, dropout and the like only hand on what an earlier layer made.
+    activation = type(module).__module__ == "torch.nn.modules.activation"
+    return activation or any(True for _ in module.parameters())
+
+
+def _is_spatial(output: Any, size: tuple[int, int], prefix: int | None) -> bool:
+    cells = as_cells(output, size, prefix)
+    return cells is not None and cells.shape[2:].numel() > 1
 
 
 def _likely_layers(modules: Mapping[str, nn.Module]) -> list[str]:
@@ -412,13 +511,13 @@ def _likely_layers(modules: Mapping[str, nn.Module]) -> list[str]:
 def _spatial_layers(model: nn.Module, images: Tensor) -> list[str]:
     """Names of all modules that make one spatial map each in a forward pass of the first image."""
     shapes: dict[str, list[Any]] = {}
+    size, prefix = (images.shape[2], images.shape[3]), prefix_tokens(model)
     with ExitStack() as stack, torch.no_grad():
         for name, module in model.named_modules():
             if name:
 
                 def keep(module: nn.Module, inputs: Any, output: Any, name: str = name) -> None:
-                    spatial = _is_map(output) and output.shape[2:].numel() > 1
-                    shapes.setdefault(name, []).append(spatial)
+                    shapes.setdefault(name, []).append(_is_spatial(output, size, prefix))
 
                 stack.callback(module.register_forward_hook(keep).remove)
         model(images[:1])
