@@ -12,12 +12,11 @@ from tempfile import TemporaryDirectory
 
 import pytorch_lightning as pl
 import torch
-from hydra import compose, initialize_config_dir
 from rich import box, get_console
 from rich.console import Console
 from rich.table import Table
 
-import augcam.config.compose  # noqa: F401 - the resolvers of the config
+from augcam.config.compose import compose
 from augcam.config.schema import Config, validate
 from augcam.data.datamodule import ImageDataModule
 from augcam.runs.build import build_data
@@ -98,8 +97,7 @@ def show(table: Table) -> None:
 
 def composed(*overrides: str) -> Config:
     """The config of `python train.py OVERRIDES`."""
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        return validate(compose("train", overrides=["aug_name=bench", *overrides]))
+    return validate(compose(overrides))
 
 
 @contextmanager

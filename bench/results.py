@@ -18,11 +18,11 @@ from typing import Any
 
 import numpy as np
 from ablation import BUDGET, CHANGES, SEEDS
-from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from scipy import stats
 
 from augcam.cli.errors import reported
+from augcam.config.compose import compose
 from augcam.config.schema import validate
 from augcam.errors import UserError
 from augcam.runs.atomic import write_atomically
@@ -97,8 +97,7 @@ def keep(key: str, folders: Iterable[str]) -> None:
     commands |= {f"ablation/{key}": f"{BUDGET} {change}" for key, (_, change) in CHANGES.items()}
     if key not in commands:
         raise UserError(f"{key}: no such row; valid: {', '.join(sorted(commands))}")
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        recipe = compose("train", commands[key].split())
+    recipe = compose(commands[key].split())
     for folder in map(RunFolder, folders):
         metrics = folder.metrics()
         if metrics is None:

@@ -12,6 +12,7 @@ from captum.attr import LayerGradCam
 from rich.console import Console
 from rich.progress import Progress
 
+from augcam.config.schema import validate
 from augcam.data.corruptions import CORRUPTIONS, corrupt
 from augcam.errors import UserError
 from augcam.evaluation import evaluate, kept, subset
@@ -36,7 +37,7 @@ def quiet() -> Progress:
 def write_run(folder: Path, *overrides: str, seed: int = 0) -> RunFolder:
     """A run folder with a network of random weights: nothing here depends on how good it is."""
     run = RunFolder(folder)
-    run.save_config(compose([*TINY, *overrides]))
+    run.save_config(validate(compose([*TINY, *overrides])))
     run.checkpoints.mkdir()
     torch.manual_seed(seed)
     network = build_network(run.config(), 10)

@@ -20,6 +20,12 @@ _NOT_WRITABLE = {
 }  # fmt: skip
 
 
+def shown(value: object, most: int = 80) -> str:
+    """A value as a message shows it: on one line, and shortened in its middle where it is long."""
+    text = " ".join(str(value).split())
+    return text if len(text) <= most else f"{text[: most - 20]}[...]{text[-15:]}"
+
+
 def nearest(word: str, choices: Iterable[object]) -> str:
     """A question naming the choices nearest to `word`, or all of them where none is near."""
     names = sorted(str(choice) for choice in choices)

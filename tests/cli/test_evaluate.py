@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from augcam.config.schema import validate
 from augcam.runs.run_folder import RunFolder
 from tests.cli.test_train import TINY
 from tests.conftest import compose, evaluate, train_py
@@ -25,8 +26,10 @@ def run(tmp_path_factory) -> Path:
 def folders(run, tmp_path_factory) -> dict[str, Path]:
     """The run, one without a checkpoint, and one whose images are gone."""
     bare, no_data = (tmp_path_factory.mktemp(name) for name in ("bare", "no_data"))
-    RunFolder(bare).save_config(compose(["name=x", *TINY]))
-    RunFolder(no_data).save_config(compose(["name=x", "data=folder", "data.root=/nowhere"]))
+    RunFolder(bare).save_config(validate(compose(["name=x", *TINY])))
+    RunFolder(no_data).save_config(
+        validate(compose(["name=x", "data=folder", "data.root=/nowhere"]))
+    )
     (no_data / "checkpoints").mkdir()
     (no_data / "checkpoints" / "last.ckpt").write_bytes(b"not looked at")
     return {"run": run, "bare": bare, "no_data": no_data}

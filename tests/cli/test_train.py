@@ -17,7 +17,6 @@ from augcam.errors import UserError
 from augcam.runs.build import build_data
 from augcam.runs.finished_run import load_network
 from augcam.runs.run_folder import RunFolder
-from augcam.training.resume import check_continuation
 from tests.conftest import ROOT, train_py
 
 TINY = [
@@ -212,10 +211,10 @@ def test_a_run_older_than_a_key_goes_on_with_its_default(tmp_path, finished):
     del metrics["config"]["model"]["whiten"]
     (tmp_path / "metrics.json").write_text(json.dumps(metrics))
     config = RunFolder(finished[0]).config()
-    check_continuation(RunFolder(tmp_path), config)
+    RunFolder(tmp_path).check_continuation(config)
     whitened = config.model_copy(update={"model": config.model.model_copy(update={"whiten": True})})
     with pytest.raises(UserError, match="whiten=True: this run has False"):
-        check_continuation(RunFolder(tmp_path), whitened)
+        RunFolder(tmp_path).check_continuation(whitened)
 
 
 def test_two_runs_of_the_same_second_have_folders_of_their_own(tmp_path):

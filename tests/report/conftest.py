@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
+from augcam.config.schema import validate
 from augcam.runs.run_folder import RunFolder
 from tests.conftest import compose
 
@@ -33,7 +34,7 @@ def write_run(
     run = RunFolder(folder)
     # The name's resolver has nothing to read outside Hydra's main.
     tree = OmegaConf.create(_composed(("data=shapes", "name=x", *overrides)))
-    run.save_config(tree)
+    run.save_config(validate(tree))
     predicted = label if predicted is None else predicted
     confusion = np.zeros((len(classes),) * 2, int)
     np.add.at(confusion, (label, predicted), 1)

@@ -13,6 +13,7 @@ import numpy as np
 from omegaconf import OmegaConf
 from scipy.special import softmax
 
+from augcam.config.schema import validate
 from augcam.data.datasets.shapes import CLASSES, draw
 from augcam.runs.run_folder import RunFolder
 from tests.conftest import compose
@@ -120,7 +121,7 @@ def make_started(
              *overrides)  # fmt: skip
     tree = OmegaConf.create(_composed((f"aug={aug}", f"name={aug}", *asked)))
     tree.seed = seed
-    folder.save_config(tree)
+    folder.save_config(validate(tree))
     written = OmegaConf.to_yaml(OmegaConf.create([f"aug={aug}", f"seed={seed}", *asked]))
     (path / ".hydra" / "overrides.yaml").write_text(written)
     (path / "train.log").write_text("run\n")

@@ -1,8 +1,4 @@
-"""What every door shares: errors in one to three lines, exit statuses, and `run=DIR`.
-
-Exit status 0: done; 1: the run failed; 2: the request was wrong; 130 and 143: stopped by Ctrl-C
-and SIGTERM.
-"""
+"""`key=value` arguments of the commands that do without Hydra -> a pydantic model."""
 
 import sys
 from collections.abc import Sequence
@@ -10,13 +6,13 @@ from typing import TypeVar
 
 from omegaconf import OmegaConf
 
-from augcam.errors import UserError, nearest
+from augcam.errors import UserError, nearest, shown
 
 Options = TypeVar("Options")
 
 
 def options(schema: type[Options], arguments: Sequence[str], usage: str) -> Options:
-    """`key=value` arguments as an instance of a pydantic model, for the doors without Hydra.
+    """`key=value` arguments as an instance of a pydantic model, for the commands without Hydra.
 
     `--help` prints `usage` and the model's fields with their descriptions and defaults, and exits.
 
@@ -24,6 +20,8 @@ def options(schema: type[Options], arguments: Sequence[str], usage: str) -> Opti
         UserError: an unknown key, or a value of the wrong type or range; all at once.
     """
     from pydantic import BaseModel, ValidationError
+
+    from augcam.config.schema import in_words
 
     assert issubclass(schema, BaseModel)
     fields = schema.model_fields
@@ -33,10 +31,10 @@ def options(schema: type[Options], arguments: Sequence[str], usage: str) -> Opti
             default = "" if field.is_required() else f" [{field.default}]"
             print(f"  {name + '=':<14}{field.description}{default}")
         sys.exit(0)
-    problems = [f"{a}: write key=value" for a in arguments if "=" not in a]
+    problems = [f"{shown(a)}: write key=value" for a in arguments if "=" not in a]
     pairs = [argument.split("=", 1) for argument in arguments if "=" in argument]
     problems += [
-        f"{key}: there is no such key; {nearest(key, fields)}"
+        f"{shown(key)}: there is no such key; {nearest(key, fields)}"
         for key, _ in pairs
         if key not in fields
     ]
@@ -53,10 +51,7 @@ def options(schema: type[Options], arguments: Sequence[str], usage: str) -> Opti
             }
         )
     except ValidationError as error:
-        for problem in error.errors(include_url=False):
-            key = str(problem["loc"][0]) if problem["loc"] else "options"
-            given = "" if problem["type"] == "missing" else f"={values.get(key, '')}"
-            problems.append(f"{key}{given}: {problem['msg']}")
+        problems += in_words(error)
     if problems or parsed is None:
         raise UserError("\n".join(dict.fromkeys(problems)))
     return parsed

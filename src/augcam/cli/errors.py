@@ -1,4 +1,4 @@
-"""What every door shares: errors in one to three lines, exit statuses, and `run=DIR`.
+"""What every command shares: errors in one to three lines, and exit statuses.
 
 Exit status 0: done; 1: the run failed; 2: the request was wrong; 130 and 143: stopped by Ctrl-C
 and SIGTERM.

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from rich import get_console
 from rich.progress import Progress
 from rich.table import Table
+from rich.text import Text
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
@@ -357,10 +358,10 @@ def main(arguments: Sequence[str]) -> None:
         if asked.check:
             section, report["checks"] = check_maps(run, asked, progress)
             sections.insert(0, section)
-            table = Table(*section.columns, title=section.heading)
+            table = Table(*section.columns, title=Text(section.heading))
             for row in section.rows:
                 table.add_row(*row)
-            console.print(table, section.text)
+            console.print(table, section.text, markup=False)
     write_atomically(out / "explain.json", json.dumps(report, indent=1))
     name = folder.config().name
     accuracy = float((run.predicted == run.labels).mean())
@@ -374,4 +375,4 @@ def main(arguments: Sequence[str]) -> None:
             for path, _caption in section.pictures:
                 picture = np.asarray(Image.open(path).convert("RGB"))
                 writer.add_image(f"explain/{path.stem}", picture, 0, dataformats="HWC")
-    console.print(f"{out / 'index.html'}", soft_wrap=True)
+    console.print(f"{out / 'index.html'}", soft_wrap=True, markup=False)

@@ -13,18 +13,13 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import open_dict
 
-from augcam.config.compose import CONF, unique
+from augcam.config.compose import compose, sweep_jobs, unique
 from augcam.config.schema import Config, validate
 from augcam.errors import UserError, explained
 from augcam.viz.terminal import progress_bars
@@ -116,33 +111,13 @@ def configs(overrides: Sequence[str]) -> list[tuple[str, Config]]:
     Raises:
         UserError: what is wrong with any of them.
     """
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        loader = GlobalHydra.instance().config_loader()
-        parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(overrides))
-        choices = []
-        for override in parsed:
-            if override.is_sweep_override():
-                key = override.get_key_element()
-                choices.append([f"{key}={value}" for value in override.sweep_string_iterator()])
-            else:
-                choices.append([override.input_line or ""])
-            if not choices[-1]:
-                raise UserError(f"{override.input_line}: there is nothing of such a name")
 
-        def composed(chosen: Sequence[str]) -> tuple[str, Config]:
-            tree = compose("train", overrides=list(chosen), return_hydra_config=True)
-            # Outside hydra.main the name's resolver has nothing to read.
-            tree.aug_name = tree.hydra.runtime.choices.aug
-            with open_dict(tree):
-                del tree["hydra"]
-            varied = [
-                one
-                for one, override in zip(chosen, parsed, strict=True)
-                if override.is_sweep_override() and override.key_or_group != "aug"
-            ]
-            return " ".join([tree.aug_name, *varied]), validate(tree)
+    def composed(job: Sequence[str]) -> tuple[str, Config]:
+        config = validate(compose(job))
+        varied = [one for one in job if one not in overrides and not one.startswith("aug=")]
+        return " ".join([config.aug_name, *varied]), config
 
-        return for_each(composed, product(*choices))
+    return for_each(composed, sweep_jobs(overrides))
 
 
 def for_each(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
@@ -454,5 +429,5 @@ def main(arguments: Sequence[str]) -> None:
             f"{np.median(effect.micros):.1f}", "; ".join(oddities(effect, one.alone)) or "-",
         )  # fmt: skip
     page = write(previews, out, shlex.join(["python", "-m", "augcam.preview", *arguments]))
-    get_console().print(table)
-    get_console().print(f"{page}", soft_wrap=True)
+    get_console().print(table, markup=False)
+    get_console().print(f"{page}", soft_wrap=True, markup=False)

@@ -49,4 +49,4 @@ def main(arguments: Sequence[str]) -> None:
     if not folders:
         raise UserError("which runs? python -m augcam.report DIR; --help says more")
     page = write_report([Path(folder) for folder in folders], asked.baseline, asked.out)
-    get_console().print(str(page), soft_wrap=True, highlight=False)
+    get_console().print(str(page), soft_wrap=True, markup=False, highlight=False)

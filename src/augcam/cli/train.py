@@ -1,89 +1,216 @@
-"""`python train.py` and `augcam train`: one run, or a job of a sweep; `run=DIR`, and `--help`."""
+"""`augcam train` and `python train.py`: one run, a sweep, or with `run=DIR` on with a stopped run.
+
+torch is imported when the request has been checked and the run folder is this process's own.
+"""
 
 import logging
+import os
 import shlex
-import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING
 
-from omegaconf import DictConfig, OmegaConf
-
 from augcam.cli.errors import reported
-from augcam.config.compose import CONF
-from augcam.errors import UserError
+from augcam.config.compose import CONF, continuation, quoted
+from augcam.errors import UserError, shown
 from augcam.runs.run_folder import RunFolder
-from augcam.sweeps.arguments import refuse_relaunch
 
 if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
     from augcam.config.schema import Config
 
 log = logging.getLogger(__name__)
 
 
-@contextmanager
-def removed_if_refused(folder: str | Path, continued: bool) -> Iterator[None]:
-    """Take away what Hydra wrote for a run that was refused; one that had begun keeps its files."""
-    folder = Path(folder)
-    new = not any((folder / name).exists() for name in ("checkpoints", "metrics.json", ".lock"))
-    try:
-        yield
-    except UserError:
-        if new and not continued:
-            for handler in logging.getLogger().handlers:
-                if isinstance(handler, logging.FileHandler):
-                    handler.close()
-                    Path(handler.baseFilename).unlink(missing_ok=True)
-            shutil.rmtree(folder / ".hydra", ignore_errors=True)
-            with suppress(OSError):
-                folder.rmdir()  # only where nothing else is in it
-        raise
+def main(arguments: Sequence[str]) -> None:
+    """Train as the arguments say, in Hydra's grammar; exits with 1, 2, 130 or 143 if it ends early."""
+    if {"-h", "--help"} & set(arguments):
+        print(help_text(CONF))
+        return
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands errors on instead of printing its own
+    # hydra.main would read sys.argv, which Lightning starts the further ranks of a run with: it must
+    # stay as the user wrote it.
+    from hydra import version
+    from hydra._internal.utils import _run_hydra, get_args_parser
+
+    from augcam.sweeps.arguments import sweep_arguments
+
+    with reported():
+        name, rest = primary_config(arguments)
+        version.setbase("1.3")
+        parser = get_args_parser()
+        _run_hydra(
+            args=parser.parse_args(sweep_arguments([quoted(argument) for argument in rest])),
+            args_parser=parser,
+            task_function=job,
+            config_path=str(CONF),
+            config_name=name,
+        )
 
 
-@contextmanager
-def single_run(folder: str | Path, continued: bool) -> Iterator[None]:
-    """A run that is no job of a sweep: errors in words, and nothing half-written."""
-    with reported(), removed_if_refused(folder, continued):
-        yield
+def primary_config(arguments: Sequence[str]) -> tuple[str, list[str]]:
+    """The config that Hydra starts from, and what is left of the arguments: those without `run=DIR`.
 
-
-def continue_run(arguments: Sequence[str]) -> list[str]:
-    """The command line with `run=DIR` written out for Hydra: the folder's own config and place.
-
-    Without `run=` the arguments come back as they are. Further overrides win over the run's config.
+    For `run=DIR` it is the run's own, read as data and validated. Overrides win over it.
 
     Raises:
         UserError: DIR is no run folder, or `run=` comes with a sweep.
     """
     given = [argument for argument in arguments if argument.startswith("run=")]
     if not given:
-        return list(arguments)
-    folder = Path(given[-1].removeprefix("run=")).expanduser().absolute()
+        return "train", list(arguments)
+    path = Path(given[-1].removeprefix("run=")).expanduser().absolute()
     if {"-m", "--multirun"} & set(arguments):
-        raise UserError(f"run={folder}: one run continues at a time, without -m")
-    if not (folder / ".hydra" / "config.yaml").is_file():
+        raise UserError(f"run={path}: one run continues at a time, without -m")
+    from hydra.core.config_store import ConfigStore
+
+    from augcam.config.schema import plain
+
+    recorded = plain(RunFolder(path).config())
+    ConfigStore.instance().store("continuation", continuation(recorded, path))
+    return "continuation", [argument for argument in arguments if argument not in given]
+
+
+def job(tree: "DictConfig") -> float | None:
+    """One run, in the folder that Hydra made for it: Hydra calls this.
+
+    Returns:
+        The validation accuracy, which a sweeper maximises. None for a sweep's job that failed.
+    """
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    from augcam.sweeps.job import sweep_job
+
+    hydra = HydraConfig.get()
+    folder = RunFolder(hydra.runtime.output_dir)
+    if hydra.mode == RunMode.MULTIRUN:
+        with folder.locked(), sweep_job(folder.path):
+            folder.save_hydra(hydra)  # always: the sweep knows its jobs by it
+            return run(tree, folder, hydra.overrides.task, in_sweep=True)
+        return None
+    with reported(), nothing_left_if_refused(folder):
+        if not str(hydra.run.dir or "").strip():
+            raise UserError("hydra.run.dir=: must be a folder; without it, one in outputs/ is made")
+        # The further ranks of a run belong to the process that holds the folder.
+        with folder.locked() if rank() == 0 else nullcontext():
+            if rank() == 0 and not folder.config_file.exists():
+                folder.save_hydra(hydra)
+            return run(tree, folder, hydra.overrides.task, in_sweep=False)
+
+
+def run(
+    tree: "DictConfig", folder: RunFolder, overrides: Sequence[str], in_sweep: bool
+) -> float | None:
+    """Check the request, write it down, and only then load torch and train.
+
+    Raises:
+        UserError: the request is wrong.
+    """
+    from augcam.config.build import trust
+    from augcam.config.schema import validate
+
+    config = validate(tree)
+    trust(config.trust)
+    refuse_nodes_on_their_own(config)
+    folder.check_continuation(config)
+    had_finished = folder.state() == "finished"
+    if rank() == 0 and not had_finished:
+        folder.save_config(config, overrides)
+        log.info("%s in %s: loading PyTorch", shown(config.name), folder)
+    return train_in_words(config, folder, in_sweep, had_finished)
+
+
+def rank() -> int:
+    """Of this process in its run, by what the launchers of several set."""
+    names = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
+    return int(next((os.environ[name] for name in names if name in os.environ), 0))
+
+
+def refuse_nodes_on_their_own(config: "Config") -> None:
+    """Refuse a run on several machines that nobody has introduced to each other: it would wait for ever.
+
+    Raises:
+        UserError: no environment variable of SLURM, torchrun, MPI, LSF or Lightning is set.
+    """
+    known = (
+        "MASTER_ADDR",
+        "SLURM_JOB_ID",
+        "TORCHELASTIC_RUN_ID",
+        "OMPI_COMM_WORLD_SIZE",
+        "LSB_JOBID",
+    )
+    if config.trainer.num_nodes > 1 and not any(name in os.environ for name in known):
         raise UserError(
-            f"run={folder}: not a run folder, .hydra/config.yaml is missing; "
-            "give a folder that train.py made"
+            f"trainer.num_nodes={config.trainer.num_nodes}: start it on every node with torchrun or "
+            "SLURM, or set MASTER_ADDR, MASTER_PORT and NODE_RANK there"
         )
-    rest = [argument for argument in arguments if argument not in given]
-    escaped = str(folder).replace("\\", "\\\\").replace("'", "\\'")
-    return [
-        f"--config-path={folder / '.hydra'}",
-        "--config-name=config",
-        *rest,
-        f"hydra.run.dir='{escaped}'",
-        # The folder keeps the record of how it began; the config that it goes on with is written later.
-        "hydra.output_subdir=null",
-        f"hydra.searchpath=['{CONF}']",
-        "hydra/job_logging=augcam",
-        "hydra/hydra_logging=augcam",
-        "hydra.job.name=train",
-    ]
+
+
+@contextmanager
+def nothing_left_if_refused(folder: RunFolder) -> Iterator[None]:
+    """Take away what was written into a new folder for a run that was refused."""
+    new = not any(folder.path.iterdir())  # Hydra has just made it
+    try:
+        yield
+    except UserError:
+        if new:
+            for handler in logging.getLogger().handlers:
+                if isinstance(handler, logging.FileHandler):
+                    handler.close()
+            folder.discard()
+        raise
+
+
+def train_in_words(
+    config: "Config", folder: RunFolder, in_sweep: bool, had_finished: bool
+) -> float | None:
+    """`train`, and what a person at the terminal wants to read of it.
+
+    Returns:
+        The validation accuracy, for sweepers. Exits with 130 or 143 where a signal stopped the run.
+    """
+    import torch
+    from rich import get_console
+
+    from augcam.training.results import results_table
+    from augcam.training.run import train
+
+    began = time.perf_counter()
+    strategy, devices = config.trainer.strategy, config.trainer.devices
+    if in_sweep:
+        from augcam.sweeps.arguments import refuse_relaunch
+
+        refuse_relaunch(strategy)  # where the strategy varies, the command line could not tell
+        if strategy == "auto" and devices != 1 and torch.cuda.device_count() > 1:
+            raise UserError(
+                f"trainer.devices={devices}: a sweep's job uses one device, trainer.devices=1, or "
+                "several with trainer.strategy=ddp_fork"
+            )
+    result = train(config, folder)
+    if had_finished or (torch.distributed.is_initialized() and torch.distributed.get_rank() > 0):
+        return result.objective
+    if result.signum is not None:
+        again = f"run={shlex.quote(str(folder))}"
+        if in_sweep:
+            again = f"-m with the same words and sweep.dir={shlex.quote(config.sweep.dir)}"
+        log.info("stopped, and all is kept. To go on: python train.py %s", again)
+        sys.exit(128 + result.signum)
+    if config.trainer.fast_dev_run:
+        log.info("fast_dev_run: every part ran; no checkpoint and no metrics.json are kept")
+        return result.objective
+    get_console().print(results_table(result.metrics), markup=False)
+    log.info(
+        "%s in %.0f s, %.0f training images/s\ntensorboard --logdir %s",
+        result.metrics["status"], time.perf_counter() - began,
+        result.metrics["train_images_per_second"], folder,
+    )  # fmt: skip
+    return result.objective
 
 
 def help_text(conf: Path) -> str:
@@ -91,6 +218,8 @@ def help_text(conf: Path) -> str:
 
     Hydra 1.3 says the same, but copies all of its configs for each group that it lists: three seconds.
     """
+    from omegaconf import OmegaConf
+
     words = OmegaConf.create({"hydra": {"help": OmegaConf.load(conf / "hydra/help/augcam.yaml")}})
     groups = {path.parent.relative_to(conf) for path in conf.rglob("*.yaml")} - {Path()}
     choices = [
@@ -101,56 +230,3 @@ def help_text(conf: Path) -> str:
     return Template(words.hydra.help.template).substitute(
         APP_CONFIG_GROUPS="\n".join(choices) + "\n"
     )
-
-
-def train_in_hydra_folder(tree: DictConfig, config: "Config") -> float | None:
-    """`train` in the folder that Hydra made, with what a person at the terminal wants to read.
-
-    Returns:
-        The validation accuracy, for sweepers. Exits with 130 or 143 where a signal stopped the run.
-    """
-    import torch
-    from hydra.core.hydra_config import HydraConfig
-    from hydra.types import RunMode
-    from lightning_fabric.utilities.rank_zero import rank_zero_only
-    from rich import get_console
-
-    from augcam.training.results import results_table
-    from augcam.training.resume import check_continuation
-    from augcam.training.run import train
-
-    hydra = HydraConfig.get()
-    folder = RunFolder(hydra.runtime.output_dir)
-    began = time.perf_counter()
-    strategy, devices = config.trainer.strategy, config.trainer.devices
-    if hydra.mode == RunMode.MULTIRUN:
-        refuse_relaunch(strategy)  # where the strategy varies, the sweep's door could not
-        if strategy == "auto" and devices != 1 and torch.cuda.device_count() > 1:
-            raise UserError(
-                f"trainer.devices={devices}: a sweep's job uses one device, trainer.devices=1, or "
-                "several with trainer.strategy=ddp_fork"
-            )
-    had_finished = folder.state() == "finished"
-    # The other ranks of a run belong to the process that holds the folder.
-    with folder.locked() if getattr(rank_zero_only, "rank", 0) == 0 else nullcontext():
-        check_continuation(folder, config)
-        folder.save_config(tree)
-        result = train(config, folder)
-    if had_finished or (torch.distributed.is_initialized() and torch.distributed.get_rank() > 0):
-        return result.objective
-    if result.signum is not None:
-        again = f"run={shlex.quote(str(folder))}"
-        if hydra.mode == RunMode.MULTIRUN:
-            again = f"-m with the same words and sweep.dir={shlex.quote(config.sweep.dir)}"
-        log.info("stopped, and all is kept. To go on: python train.py %s", again)
-        sys.exit(128 + result.signum)
-    if config.trainer.fast_dev_run:
-        log.info("fast_dev_run: every part ran; no checkpoint and no metrics.json are kept")
-        return result.objective
-    get_console().print(results_table(result.metrics))
-    log.info(
-        "%s in %.0f s, %.0f training images/s\ntensorboard --logdir %s",
-        result.metrics["status"], time.perf_counter() - began,
-        result.metrics["train_images_per_second"], folder,
-    )  # fmt: skip
-    return result.objective

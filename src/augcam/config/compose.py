@@ -1,15 +1,20 @@
-"""Where the configuration is, and what its `${name:...}` stand for."""
+"""The only composer: conf/ and overrides in Hydra's grammar -> one tree of plain values."""
 
 import hashlib
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
-CONF = Path(__file__).parents[3] / "conf"
+from augcam.errors import UserError, shown
+
+# Beside the package in the wheel, beside src/ in a clone.
+_PLACES = (Path(__file__).parents[1] / "conf", Path(__file__).parents[3] / "conf")
+CONF = next((place for place in _PLACES if (place / "train.yaml").is_file()), _PLACES[0])
 
 
 def unique() -> str:
@@ -17,20 +22,89 @@ def unique() -> str:
     return secrets.token_hex(3)
 
 
-def _folder_name(text: str) -> str:
-    name = re.sub(r"[^\w=.,+-]", "-", text)
+def _folder_name(text: object) -> str:
+    name = re.sub(r"[^\w=.,+-]", "-", str(text)).lstrip(".")
     if len(name) <= 150:
         return name
     return f"{name[:150]}_{hashlib.sha256(name.encode()).hexdigest()[:6]}"
 
 
-# On import, for the worker processes of a sweep too: they unpickle what train.py defines, and so come
-# by here. `${unique:}` is cached, as Hydra's own `now` is: every look at one config sees the same.
-# `${short:TEXT}` is TEXT as the name of one folder: no separators, and never too long for a disk.
+# On import, for the worker processes of a sweep too: they unpickle what the command line defines, and
+# so come by here. `${unique:}` is cached, as Hydra's own `now` is: every look at one config sees the
+# same. `${short:TEXT}` is TEXT as the name of one folder: no separators, and never too long for a disk.
 OmegaConf.register_new_resolver("unique", unique, use_cache=True, replace=True)
-
-
 OmegaConf.register_new_resolver("short", _folder_name, replace=True)
+
+
+def compose(overrides: Sequence[str] = ()) -> DictConfig:
+    """The config that `augcam train OVERRIDES` composes, not yet validated."""
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from hydra.core.hydra_config import HydraConfig
+
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        tree = hydra_compose("train", [quoted(o) for o in overrides], return_hydra_config=True)
+    raw: Any = OmegaConf.to_container(tree, resolve=False)
+    del raw["hydra"]
+    # Names come from what was chosen, which only Hydra's own config knows.
+    before, HydraConfig.instance().cfg = HydraConfig.instance().cfg, None
+    HydraConfig.instance().set_config(tree)
+    try:
+        raw |= {key: tree[key] for key in ("aug_name", "name")}
+    finally:
+        HydraConfig.instance().cfg = before
+    return OmegaConf.create(raw)
+
+
+def sweep_jobs(overrides: Sequence[str]) -> list[list[str]]:
+    """The overrides of each job that `augcam train -m OVERRIDES` would run: every combination.
+
+    A search space of a sweeper such as Optuna, `interval(0,45)`, stays as it is written.
+
+    Raises:
+        UserError: a list, glob or range has no element, so that there would be no job.
+    """
+    from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+        parser = OverridesParser.create(config_loader=loader)
+        choices = []
+        for override in parser.parse_overrides([quoted(o) for o in overrides]):
+            written = override.input_line or ""
+            if override.is_discrete_sweep():
+                prefix = written.partition("=")[0]
+                choices.append([f"{prefix}={v}" for v in override.sweep_string_iterator()])
+            else:
+                choices.append([written])
+            if not choices[-1]:
+                raise UserError(f"{shown(written)}: there is nothing of such a name or range")
+    return [list(job) for job in product(*choices)]
+
+
+def quoted(override: str) -> str:
+    """An override whose values may begin with `~`: Hydra's grammar has no home folders."""
+    key, equals, value = override.partition("=")
+    if key.startswith("~") or "~" not in value:
+        return override
+    return key + equals + re.sub(r"(^|(?<=[,\[]))~[^,\]'\"]*", lambda m: f"'{m[0]}'", value)
+
+
+def continuation(recorded: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """A primary config for Hydra: that of a run which goes on in its folder.
+
+    Its values are the recorded ones, plain and validated; what Hydra itself does comes from the
+    installed conf/train.yaml. No group is chosen, so that an override of one still can.
+    """
+    installed: Any = OmegaConf.to_container(OmegaConf.load(CONF / "train.yaml"), resolve=False)
+    groups = [entry for entry in installed["defaults"] if entry != "_self_"]
+    defaults = [
+        group if key.startswith("override ") else {key: None} for group in groups for key in group
+    ]
+    hydra = installed["hydra"] | {"run": {"dir": str(folder).replace("${", r"\${")}}
+    return {**recorded, "defaults": ["_self_", *defaults], "hydra": hydra}
 
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

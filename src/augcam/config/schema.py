@@ -5,18 +5,17 @@ Hydra composes `conf/` into a tree of plain values; `validate` turns that tree i
 answered in a second.
 """
 
+import math
 import re
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from augcam.errors import UserError
-
-# What a config may build. A run folder can come from anybody, and `_target_` names a callable.
-ALLOWED_TARGETS = ("albumentations.", "augcam.", "torch.optim.", "hydra.utils.get_object")
-
+from augcam.config.build import refusals, unfit
+from augcam.errors import UserError, shown
 
 # What may differ when a run goes on: where and how it computes and what it shows, not what comes out.
 FREE_TO_CHANGE = (
@@ -25,6 +24,7 @@ FREE_TO_CHANGE = (
     "data.num_workers",
     "data.eval_batch_size",
     "explain.",
+    "logger.",
     "preview.",
     "sweep.",
     "trainer.accelerator",
@@ -45,9 +45,8 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 BatchLimit = Annotated[int, Field(ge=0)] | Fraction | None
 
 
-Precision = Literal[
-    "auto", "32-true", "32", "16-mixed", "bf16-mixed", "bf16-true", "16-true", "64-true", "64"
-]
+# Weights stay in float32: the metrics and the Grad-CAM of an epoch need them so.
+Precision = Literal["auto", "32-true", "32", "16-mixed", "bf16-mixed"]
 
 
 Layer = Annotated[str, Field(min_length=1)]
@@ -69,7 +68,7 @@ class _Loader(_Strict):
 
 class CIFAR10Config(_Loader):
     name: Literal["cifar10"]
-    root: str
+    root: str = Field(min_length=1)
 
     @model_validator(mode="after")
     def _leaves_training_images(self) -> "CIFAR10Config":
@@ -96,7 +95,7 @@ class ShapesConfig(_Loader):
 
 class FolderConfig(_Loader):
     name: Literal["folder"]
-    root: str
+    root: str = Field(min_length=1)
     image_size: int = Field(ge=8, le=1024)
 
 
@@ -127,7 +126,7 @@ class OptimConfig(BaseModel):
     """A torch optimizer: `_target_` and its own arguments, beside what AugCAM adds."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
-    target: str = Field(alias="_target_", pattern=r"^torch\.optim\.\w+$")
+    target: str = Field(alias="_target_")
     lr: float = Field(gt=0)
     weight_decay: float = Field(0.0, ge=0)
     decay_norm_and_bias: bool = False
@@ -145,8 +144,22 @@ class SchedulerConfig(BaseModel):
     """
 
     model_config = ConfigDict(extra="allow", frozen=True)
-    target: str = Field(alias="_target_", pattern=r"^torch\.optim\.lr_scheduler\.\w+$")
+    target: str = Field(alias="_target_")
     interval: Literal["step", "epoch"]
+
+    @model_validator(mode="after")
+    def _can_be_computed(self) -> "SchedulerConfig":
+        """What torch would only notice in the middle of a run, dividing by zero or by nothing."""
+        arguments, positive = self.arguments(), ("step_size", "T_0", "T_max", "total_iters")
+        for name, value in arguments.items():
+            if name in positive and value != "auto" and not (isinstance(value, int) and value >= 1):
+                raise ValueError(f"{name}={shown(value)}: must be a whole number of at least 1")
+            factor = name in ("div_factor", "final_div_factor", "gamma", "max_lr", "base_lr")
+            if factor and not (isinstance(value, (int, float)) and value > 0):
+                raise ValueError(f"{name}={shown(value)}: must be greater than 0")
+            if name == "eta_min" and not (isinstance(value, (int, float)) and value >= 0):
+                raise ValueError(f"{name}={shown(value)}: must be 0 or a learning rate")
+        return self
 
     def arguments(self) -> dict[str, Any]:
         """The scheduler's keyword arguments, without `_target_` and `interval`."""
@@ -210,13 +223,19 @@ class SweepConfig(_Strict):
     dir: str
 
 
+TENSORBOARD = "pytorch_lightning.loggers.TensorBoardLogger"  # folders before 0.2 do not name it
+
+
 class Config(_Strict):
     """A run, whole. `aug` stays a plain mapping: `augcam.data.augment` checks it."""
 
-    name: str = Field(min_length=1)
+    model_config = ConfigDict(coerce_numbers_to_str=True)
+
+    name: str = Field(min_length=1, max_length=500)
     aug_name: str
     seed: int = Field(ge=0, lt=2**32)
     debug: bool
+    trust: tuple[str, ...] = ()
     sweep: SweepConfig
     data: Annotated[CIFAR10Config | ShapesConfig | FolderConfig, Field(discriminator="name")]
     aug: dict[str, dict[str, Any] | None]
@@ -227,51 +246,67 @@ class Config(_Strict):
     trainer: TrainerConfig
     explain: ExplainConfig
     preview: PreviewConfig
+    # By name, `_target_` and arguments each: what goes into Lightning's Trainer beside our own.
+    logger: dict[str, dict[str, Any]] = {"tensorboard": {"_target_": TENSORBOARD}}
+    callbacks: dict[str, dict[str, Any]] = {}
 
 
-def validate(tree: DictConfig | dict[str, Any]) -> Config:
+def validate(tree: DictConfig | Mapping[str, Any]) -> Config:
     """A composed config tree as a typed, frozen `Config`.
+
+    A DictConfig is resolved first; in plain values a `${...}` is refused.
 
     Raises:
         UserError: one line for every key that is unknown, of the wrong type or out of range.
     """
-    try:
-        plain = OmegaConf.to_container(OmegaConf.create(tree), resolve=True, throw_on_missing=True)
-    except MissingMandatoryValue as error:
-        raise UserError(f"{error.full_key}: must be given; write {error.full_key}=...") from None
-    except OmegaConfBaseException as error:
-        raise UserError(str(error).splitlines()[0]) from None
-    problems = list(_forbidden_targets(plain))
+    values: Any = tree
+    if isinstance(tree, DictConfig):
+        try:
+            values = OmegaConf.to_container(tree, resolve=True, throw_on_missing=True)
+        except MissingMandatoryValue as error:
+            raise UserError(
+                f"{error.full_key}: must be given; write {error.full_key}=..."
+            ) from None
+        except OmegaConfBaseException as error:
+            raise UserError(shown(str(error).splitlines()[0], 200)) from None
+    trusted = values.get("trust") or ()
+    problems = unfit(values) + refusals(
+        values, trusted=trusted if isinstance(trusted, list) else ()
+    )
+    problems += _huge(values.get("aug"), "aug")
     config = None
     try:
-        config = Config.model_validate(plain)
+        config = Config.model_validate(values)
     except ValidationError as error:
-        problems += _in_words(error)
+        problems += [line for line in in_words(error) if line.split("=")[0] not in _keys(problems)]
     if problems or config is None:
         raise UserError("\n".join(dict.fromkeys(problems)))
     return config
 
 
-def _forbidden_targets(node: Any, path: str = "") -> list[str]:
-    if isinstance(node, list):
-        return [p for i, child in enumerate(node) for p in _forbidden_targets(child, f"{path}.{i}")]
-    if not isinstance(node, dict):
+def _keys(problems: list[str]) -> set[str]:
+    return {problem.partition("=")[0] for problem in problems}
+
+
+def _huge(node: Any, key: str) -> list[str]:
+    """Numbers in a pipeline that no image is large enough for; OpenCV works on some of them for ever."""
+    if isinstance(node, (int, float)) and 1e6 < abs(node) < math.inf:
+        return [f"{key}={shown(node)}: a million is the most that a transform can be given"]
+    if not isinstance(node, (dict, list)):
         return []
-    found = [p for key, child in node.items() for p in _forbidden_targets(child, f"{path}.{key}")]
-    target = node.get("_target_")
-    if target is not None and not str(target).startswith(ALLOWED_TARGETS):
-        found.append(
-            f"{path.lstrip('.')}._target_={target}: only {', '.join(ALLOWED_TARGETS)} may be built"
-        )
-    return found
+    inside: Iterable[tuple[Any, Any]] = node.items() if isinstance(node, dict) else enumerate(node)
+    return [line for name, child in inside for line in _huge(child, f"{key}.{name}")]
 
 
-def _in_words(error: ValidationError) -> list[str]:
+# The discriminator's value and the names of union branches are not keys of the config.
+_BRANCHES = {"cifar10", "shapes", "folder", "int", "float", "str", "bool", "constrained", "auto"}
+
+
+def in_words(error: ValidationError) -> list[str]:
     """One line a key. A union reports each of its branches: they are joined with "or"."""
-    said: dict[str, list[str]] = {}
+    lines: dict[str, list[str]] = {}
     for problem in error.errors(include_url=False):
         keys = [str(part) for part in problem["loc"]]
-        # The discriminator's value and the names of union branches are not keys of the config.
         path = [keys[0]] if keys else ["config"]
         for key in keys[1:]:
             if re.fullmatch(r"[A-Za-z_]\w*|_target_|\d+", key) and key not in _BRANCHES:
@@ -279,23 +314,23 @@ def _in_words(error: ValidationError) -> list[str]:
         value = problem["input"]
         message = problem["msg"].removeprefix("Value error, ")
         message = message.removeprefix("Input ")
+        name = shown(".".join(path))
         if problem["type"] == "extra_forbidden":
-            said.setdefault(".".join(path), []).append("there is no such key")
+            lines.setdefault(name, []).append("there is no such key")
         elif problem["type"] == "value_error":
-            said.setdefault(f"{'.'.join(path)}.{message}", [])
+            lines.setdefault(f"{name}.{message}", [])
+        elif problem["type"] == "missing":
+            lines.setdefault(name, []).append("must be given")
         elif isinstance(value, dict):
-            said.setdefault(".".join(path), []).append(message)
+            lines.setdefault(name, []).append(message)
         else:
-            said.setdefault(f"{'.'.join(path)}={value}", []).append(message)
+            lines.setdefault(f"{name}={shown(value)}", []).append(message)
     return [
         f"{key}: {', or '.join(dict.fromkeys(messages))}" if messages else key
-        for key, messages in said.items()
+        for key, messages in lines.items()
     ]
 
 
-_BRANCHES = {"cifar10", "shapes", "folder", "int", "float", "str", "bool", "constrained", "auto"}
-
-
 def plain(config: Config) -> dict[str, Any]:
-    """The config as JSON has it: what metrics.json and checkpoints keep, to compare with."""
-    return config.model_dump(mode="json", by_alias=True)
+    """The config as JSON has it: what a run folder and checkpoints keep. Trust is not kept."""
+    return config.model_dump(mode="json", by_alias=True, exclude={"trust"})

@@ -1,15 +1,16 @@
 """The run folder: its files, in and out, and how far its run is. Imports nothing heavy."""
 
 import json
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from filelock import FileLock, Timeout
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
-from augcam.errors import UserError
+from augcam.errors import UserError, shown
 
 if TYPE_CHECKING:
     from augcam.config.schema import Config
@@ -24,6 +25,8 @@ class RunFolder:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.config_file = self.path / ".hydra" / "config.yaml"
+        self.overrides_file = self.path / ".hydra" / "overrides.yaml"
+        self.hydra_file = self.path / ".hydra" / "hydra.yaml"
         self.metrics_file = self.path / "metrics.json"
         self.predictions_file = self.path / "test_predictions.npz"
         self.figures = self.path / "figures"
@@ -41,7 +44,7 @@ class RunFolder:
             return str(self.path)
 
     def config(self) -> "Config":
-        """The run's own config.
+        """The run's own config, read as data: nothing in the folder is executed or looked up.
 
         Raises:
             UserError: this is no run folder, or its config is not one that this version knows.
@@ -52,22 +55,65 @@ class RunFolder:
                 "give a folder that train.py made"
             )
         # Here: pydantic and the schema take 0.4 s that --help does not need.
-        from augcam.config.schema import validate
+        from augcam.config.recorded import read
 
-        loaded = OmegaConf.load(self.config_file)
-        if not isinstance(loaded, DictConfig):
-            raise UserError(f"run={self}: .hydra/config.yaml holds no config")
-        return validate(loaded)
+        return read(self.config_file)
 
-    def save_config(self, config: DictConfig) -> None:
-        """Write the composed config, its name settled, so that the folder alone can go on.
+    def save_config(self, config: "Config", overrides: Sequence[str] = ()) -> None:
+        """Write the config, every value settled, so that the folder alone can go on.
 
-        Other interpolations stay: a folder that moves finds the data through AUGCAM_DATA there.
+        Data where AUGCAM_DATA points is written as that: a folder that moves finds its data there. The
+        overrides are those that the run began with.
         """
-        kept = config.copy()
-        kept.name, kept.aug_name = config.name, config.aug_name
+        from augcam.config.recorded import DATA_ROOT
+        from augcam.config.schema import plain
+
+        values = plain(config)
+        if values["data"].get("root") == os.environ.get("AUGCAM_DATA", "data"):
+            values["data"]["root"] = DATA_ROOT
         self.config_file.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(self.config_file, OmegaConf.to_yaml(kept))
+        write_atomically(self.config_file, OmegaConf.to_yaml(OmegaConf.create(values)))
+        if not self.overrides_file.exists():
+            write_atomically(self.overrides_file, OmegaConf.to_yaml(list(overrides)))
+
+    def save_hydra(self, hydra: Any) -> None:
+        """Write Hydra's own record of this start: its settings, and where they came from."""
+        self.hydra_file.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(self.hydra_file, OmegaConf.to_yaml(OmegaConf.create({"hydra": hydra})))
+
+    def discard(self) -> None:
+        """Remove what a run that did not begin has written, and the folder where it is then empty."""
+        for name in ("config", "overrides", "hydra"):
+            (self.path / ".hydra" / f"{name}.yaml").unlink(missing_ok=True)
+        (self.path / "train.log").unlink(missing_ok=True)
+        for folder in (self.config_file.parent, self.path):
+            with suppress(OSError):
+                folder.rmdir()
+
+    def check_continuation(self, config: "Config") -> None:
+        """Refuse to go on with a run that has begun under a config that would make it another run.
+
+        Raises:
+            UserError: a line for every key that differs and may not.
+        """
+        if not self.last.is_file() and not self.metrics_file.is_file():
+            return
+        from augcam.config.compose import flat
+        from augcam.config.recorded import from_record
+        from augcam.config.schema import FREE_TO_CHANGE, plain
+
+        recorded = (self.metrics() or {}).get("config")
+        # A key that has come since then has its default, which is how that run was made.
+        begun = from_record(recorded) if isinstance(recorded, Mapping) else self.config()
+        before, now = flat(plain(begun)), flat(plain(config))
+        problems = [
+            f"{key}={shown(now.get(key))}: this run has {shown(before.get(key))}, and going on with "
+            "another value would make it another run; start a new one"
+            for key in now | before
+            if now.get(key) != before.get(key) and not key.startswith(FREE_TO_CHANGE)
+        ]
+        if problems:
+            raise UserError("\n".join(problems))
 
     def metrics(self) -> dict[str, Any] | None:
         """The content of metrics.json; None where the run has not written it.

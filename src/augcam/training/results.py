@@ -8,6 +8,7 @@ import torch
 from pytorch_lightning import Trainer
 from pytorch_lightning.loggers import TensorBoardLogger
 from rich.table import Table
+from rich.text import Text
 
 from augcam.config.schema import Config, plain
 from augcam.data.datamodule import ImageDataModule
@@ -151,7 +152,7 @@ def results_table(metrics: Mapping[str, Any]) -> Table:
     # Numbers chosen on the test set must be known by their column.
     on_test = metrics["config"]["data"]["holdout"] == "test"
     heads = ["val = test set" if on_test and split == "val" else split for split in splits]
-    table = Table("", *heads, title=f"{metrics['name']}, seed {metrics['seed']}: accuracy")
+    table = Table("", *heads, title=Text(f"{metrics['name']}, seed {metrics['seed']}: accuracy"))
     for column in table.columns[1:]:
         column.justify = "right"
     table.add_row(

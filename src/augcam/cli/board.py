@@ -1,0 +1,46 @@
+"""TensorBoard as AugCAM's runs need it.
+
+augcam board
+augcam board outputs/sweeps/NAME port=6007
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from augcam.cli.arguments import options
+from augcam.errors import UserError
+
+USAGE = """
+Start TensorBoard on a folder of runs, reachable from this machine alone, with up to 1,000 pictures of
+each kind; by itself it keeps ten.
+
+  augcam board                             every run in outputs
+  augcam board outputs/sweeps/NAME         one sweep
+"""
+
+
+class Options(BaseModel):
+    """What `augcam board` can be asked for."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    port: Annotated[int, Field(ge=0, lt=65536, description="0 takes a free one")] = 6006
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Turn this process into TensorBoard's."""
+    folders = [argument for argument in arguments if argument[:1] != "-" and "=" not in argument]
+    asked = options(Options, [a for a in arguments if a not in folders], USAGE)
+    if len(folders) > 1:
+        raise UserError(f"{' '.join(folders)}: one folder at a time; the one above shows them all")
+    folder = Path(*folders) if folders else Path("outputs")
+    if not folder.is_dir():
+        raise UserError(f"{folder}: there is no such folder")
+    flags = ["--logdir", str(folder), "--samples_per_plugin", "images=1000"]
+    flags += ["--host", "localhost", "--port", str(asked.port)]
+    os.execv(sys.executable, [sys.executable, "-m", "tensorboard.main", *flags])
