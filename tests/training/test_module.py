@@ -260,3 +260,19 @@ def test_step_schedule_counts_epochs():
         optimizer.step()
         schedule["scheduler"].step()
     assert found == pytest.approx([0.1] * 4 + [0.08] * 4 + [0.064])
+
+
+def test_a_mixture_is_learnt_in_proportion_and_counted_by_its_larger_part():
+    config = validate(compose(["model=resnet10", "model.width=8", "loss.label_smoothing=0.1"]))
+    classifier = build_classifier(config, "abc")
+    logits = torch.tensor([[2.0, 0.5, -1.0], [0.0, 1.0, 3.0]])
+    classifier.network = torch.nn.Module()
+    classifier.network.forward = lambda images: logits  # type: ignore[method-assign]
+    shares = torch.tensor([[0.7, 0.3, 0.0], [0.0, 0.6, 0.4]])
+    loss = classifier.training_step((torch.zeros(2, 3, 8, 8), shares, torch.arange(2)), 0)
+    smoothed = 0.9 * shares + 0.1 / 3
+    assert loss == pytest.approx(float(-(smoothed * logits.log_softmax(1)).sum(1).mean()))
+    # The first is right by its larger part, the second is taken for its smaller one.
+    assert classifier.train_metrics()["accuracy"] == 0.5
+    plain = float(-(shares * logits.log_softmax(1)).sum(1).mean())
+    assert classifier.train_metrics()["loss"] == pytest.approx(plain)

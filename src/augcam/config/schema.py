@@ -209,6 +209,26 @@ class ExplainConfig(_Strict):
     every_n_epochs: int = Field(ge=1)
 
 
+class BetaConfig(_Strict):
+    """The Beta(alpha, alpha) distribution that a mixture's weight is drawn from."""
+
+    alpha: float = Field(gt=0, allow_inf_nan=False)
+
+
+class MixConfig(_Strict):
+    """What happens to a batch and its labels: MixUp, CutMix, or one of the two by a coin."""
+
+    p: Fraction = 1.0
+    mixup: BetaConfig | None = None
+    cutmix: BetaConfig | None = None
+
+    @property
+    def name(self) -> str:
+        """`none`, `mixup`, `cutmix` or `mixup_cutmix`."""
+        kinds = {"mixup": self.mixup, "cutmix": self.cutmix}
+        return "_".join(kind for kind, asked in kinds.items() if asked and self.p) or "none"
+
+
 class PreviewConfig(_Strict):
     """The augmentation preview at the start of a run."""
 
@@ -239,6 +259,7 @@ class Config(_Strict):
     sweep: SweepConfig
     data: Annotated[CIFAR10Config | ShapesConfig | FolderConfig, Field(discriminator="name")]
     aug: dict[str, dict[str, Any] | None]
+    mix: MixConfig = MixConfig()
     model: ModelConfig
     loss: LossConfig
     optim: OptimConfig
@@ -249,6 +270,13 @@ class Config(_Strict):
     # By name, `_target_` and arguments each: what goes into Lightning's Trainer beside our own.
     logger: dict[str, dict[str, Any]] = {"tensorboard": {"_target_": TENSORBOARD}}
     callbacks: dict[str, dict[str, Any]] = {}
+
+    @model_validator(mode="after")
+    def _mixes_images_with_others(self) -> "Config":
+        if self.mix.name != "none" and self.data.batch_size < 2:
+            raise ValueError(f"data.batch_size={self.data.batch_size}: mix={self.mix.name} mixes "
+                             "the images of a batch, so it needs two of them or more")  # fmt: skip
+        return self
 
 
 def validate(tree: DictConfig | Mapping[str, Any]) -> Config:
@@ -318,7 +346,7 @@ def in_words(error: ValidationError) -> list[str]:
         if problem["type"] == "extra_forbidden":
             lines.setdefault(name, []).append("there is no such key")
         elif problem["type"] == "value_error":
-            lines.setdefault(f"{name}.{message}", [])
+            lines.setdefault(f"{name}.{message}" if keys else message, [])
         elif problem["type"] == "missing":
             lines.setdefault(name, []).append("must be given")
         elif isinstance(value, dict):

@@ -5,7 +5,9 @@ from typing import Any, Literal
 import numpy as np
 import pytorch_lightning as pl
 import torch
+import torch.nn.functional as F
 
+from augcam.data.augment.mix import Mix
 from augcam.data.augment.pipeline import Pipeline
 from augcam.data.datasets.base import ImageSet, Source
 from augcam.data.loader import AugmentedBatches, Batch, EpochLoader, EpochOrder, EvalLoader
@@ -36,6 +38,7 @@ class ImageDataModule(pl.LightningDataModule):
         holdout: training images kept back for validation; 0 turns validation off; "test" validates
             on the test set: then the best epoch is picked on it.
         seed: the run's seed.
+        mix: what happens to a training batch and its labels on the device.
 
     Attributes:
         classes, mean, std: the source's.
@@ -57,6 +60,7 @@ class ImageDataModule(pl.LightningDataModule):
         num_workers: int,
         holdout: int | Literal["test"],
         seed: int,
+        mix: Mix | None = None,
     ) -> None:
         super().__init__()
         self.source = source
@@ -66,6 +70,7 @@ class ImageDataModule(pl.LightningDataModule):
         self.num_workers = num_workers
         self.holdout = holdout
         self.seed = seed
+        self.mix = mix
         self._prepared = False
         self._train_loader: EpochLoader | None = None
         self._resume_at: dict[str, int] = {}
@@ -160,7 +165,26 @@ class ImageDataModule(pl.LightningDataModule):
                 torch.tensor(self.mean, device=device),
                 torch.tensor(self.std, device=device),
             )
+        if self.mix and self.trainer and self.trainer.training:
+            return self._mixed(batch, self.mix, self.trainer)
         return batch._replace(images=normalize(batch.images, *self._scaling))
+
+    def _mixed(self, batch: Batch, mix: Mix, trainer: pl.Trainer) -> Batch:
+        """The batch normalized and mixed: this rank's share of the mixed global batch."""
+        assert self._scaling is not None
+        images, labels = batch.images, batch.labels
+        rank, world_size = self._place()
+        if world_size > 1:  # EpochOrder deals out the global batch one image a rank, in turn
+            images, labels = (
+                trainer.strategy.all_gather(part).transpose(0, 1).flatten(0, 1)
+                for part in (images, labels)
+            )
+        shares = F.one_hot(labels, len(self.classes)).float()
+        number = trainer.fit_loop.epoch_loop.batch_progress.current.ready
+        mixed, shares = mix(
+            normalize(images, *self._scaling), shares, trainer.current_epoch, number
+        )
+        return batch._replace(images=mixed[rank::world_size], labels=shares[rank::world_size])
 
     def _place(self) -> tuple[int, int]:
         """(rank, number of ranks) of this process."""

@@ -18,7 +18,8 @@ from augcam.errors import UserError
 
 class Batch(NamedTuple):
     """images: uint8 (B, H, W, 3) from a loader, float32 (B, 3, H, W), normalized, in a step.
-    labels: int64 (B,). index: int64 (B,), each image's number in its set."""
+    labels: int64 (B,); after mixing float32 (B, C), each class's share in each image.
+    index: int64 (B,), each image's number in its set."""
 
     images: torch.Tensor
     labels: torch.Tensor

@@ -3,6 +3,7 @@
 from torch import nn
 
 from augcam.config.schema import Config
+from augcam.data.augment import mix
 from augcam.data.augment.pipeline import build
 from augcam.data.datamodule import ImageDataModule
 from augcam.data.datasets.base import Source
@@ -38,6 +39,12 @@ def build_data(config: Config) -> ImageDataModule:
         num_workers=auto_workers(config.trainer.accelerator) if workers == "auto" else workers,
         holdout=config.data.holdout,
         seed=config.seed,
+        mix=mix.build(
+            config.mix.mixup.alpha if config.mix.mixup else None,
+            config.mix.cutmix.alpha if config.mix.cutmix else None,
+            config.seed,
+            config.mix.p,
+        ),
     )
 
 

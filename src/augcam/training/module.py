@@ -142,14 +142,19 @@ class Classifier(pl.LightningModule):
         return logits
 
     def training_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_idx: int) -> Tensor:
-        """The objective of one batch: smoothed cross-entropy plus L1."""
+        """The objective of one batch: smoothed cross-entropy plus L1.
+
+        Labels are int64 (B,), or float32 (B, C) where images are mixtures. The accuracy of a mixture is
+        that of its larger part.
+        """
         images, labels, _index = batch
         logits = self(images).float()
         objective = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
         with torch.no_grad():
             # The chart shows plain cross-entropy, so that it compares with validation's.
             self.train_loss.update(F.cross_entropy(logits, labels, reduction="none"))
-            self.train_accuracy.update(logits, labels)
+            whole = labels.argmax(dim=1) if labels.ndim == 2 else labels
+            self.train_accuracy.update(logits, whole)
         if self.l1:
             weights, _biases = decay_groups(self.network, 0.0)
             objective = objective + self.l1 * sum(w.abs().sum() for w in weights["params"])

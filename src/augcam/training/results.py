@@ -37,6 +37,7 @@ def summary(
         "epochs": len(recorder.history),
         "params": sum(p.numel() for p in classifier.network.parameters()),
         "aug": config.aug_name,
+        "mix": config.mix.name,
         "data": config.data.name,
         "model": config.model.name,
         "classes": list(classifier.classes),
