@@ -209,7 +209,7 @@ def auto(rounds: int, steps: int, overrides: list[str]) -> None:
         rounds, warm_up=1,
     )  # fmt: skip
     table = markdown(
-        f"training, {config.model.name}, aug=cutout_rotate: auto picks {chosen} workers",
+        f"training, {config.model.label}, aug=cutout_rotate: auto picks {chosen} workers",
         "workers", "images/s", "auto is so many times as fast",
     )  # fmt: skip
     for name, found in seconds.items():

@@ -139,7 +139,7 @@ def main() -> None:
     )
     first, second = seconds.values()
     table = markdown(
-        f"{config.trainer.max_epochs} epochs of {config.model.name}, aug=cutout_rotate",
+        f"{config.trainer.max_epochs} epochs of {config.model.label}, aug=cutout_rotate",
         "run", "whole command, s", "an epoch, s", "training images/s",
     )  # fmt: skip
     for (name, call), found in zip(calls.items(), seconds.values(), strict=True):

@@ -320,7 +320,7 @@ def main() -> None:
         images = steps * config.data.batch_size
         kind = "bf16" if bf16 else "float32"
         table = markdown(
-            f"training step, {config.model.name}, batch {config.data.batch_size}, {kind}",
+            f"training step, {config.model.label}, batch {config.data.batch_size}, {kind}",
             "loop", "s a step", "images/s", "AugCAM is so many times as fast", "to reach",
         )  # fmt: skip
         rows = {

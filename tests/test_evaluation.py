@@ -173,7 +173,7 @@ def test_kept_only_for_the_same_request_weights_and_layer(tmp_path):
         assert kept(folder, **(SETTINGS | change)) is None
 
     config = folder.config_file.read_text()
-    folder.config_file.write_text(config.replace("layer: layer4", "layer: layer3"))
+    folder.config_file.write_text(config.replace("layer: auto", "layer: layer3"))
     assert kept(folder, **SETTINGS) is None
     folder.config_file.write_text(config)
 

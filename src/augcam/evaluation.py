@@ -104,9 +104,10 @@ def evaluate(
 
     began = time.perf_counter()
     run = open_run(folder, checkpoint, progress)
-    layer = asked["layer"]
     index = subset(run.labels, n, seed)
     images, labels = run.images[index], run.labels[index]
+    size = (images.shape[1], images.shape[2])
+    (layer,) = cam.layer_names(run.network, (asked["layer"],), size)
     chosen = subset(labels, samples, seed)
     device = next(run.network.parameters()).device
     batch = 200 if device.type == "cpu" else 1000
@@ -138,7 +139,6 @@ def evaluate(
         return run.predict(inputs)
 
     progress.update(task, description="insertion and deletion")
-    size = (images.shape[1], images.shape[2])
     curves = insertion_deletion(
         predict,
         run.normalize(images[chosen]),

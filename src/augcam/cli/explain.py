@@ -366,7 +366,7 @@ def main(arguments: Sequence[str]) -> None:
     name = folder.config().name
     accuracy = float((run.predicted == run.labels).mean())
     summary = (
-        f"{folder.config().model.name} on {folder.config().data.name}, {asked.checkpoint} checkpoint, "
+        f"{folder.config().model.label} on {folder.config().data.name}, {asked.checkpoint} checkpoint, "
         f"test accuracy {accuracy:.2%}; {asked.method} at {', '.join(asked.layers)}."
     )
     write_page(out / "index.html", f"Where {name} looks", summary, sections)

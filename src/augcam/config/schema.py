@@ -15,6 +15,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from augcam.config.build import refusals, unfit
+from augcam.config.model import ModelConfig, unknown_network
 from augcam.errors import UserError, shown
 
 # What may differ when a run goes on: where and how it computes and what it shows, not what comes out.
@@ -50,9 +51,6 @@ Precision = Literal["auto", "32-true", "32", "16-mixed", "bf16-mixed"]
 
 
 Layer = Annotated[str, Field(min_length=1)]
-
-
-Stride = Literal[1, 2]
 
 
 class _Strict(BaseModel):
@@ -99,24 +97,6 @@ class FolderConfig(_Loader):
     image_size: int = Field(ge=8, le=1024)
 
 
-class ModelConfig(_Strict):
-    name: str
-    # Eights: with fewer channels torch 2.15 corrupts memory on a CPU in channels_last (AVX2, measured).
-    width: int = Field(ge=8, multiple_of=8)
-    blocks: tuple[
-        Annotated[int, Field(ge=1)],
-        Annotated[int, Field(ge=1)],
-        Annotated[int, Field(ge=1)],
-        Annotated[int, Field(ge=1)],
-    ]
-    strides: tuple[Stride, Stride, Stride, Stride] = (1, 2, 2, 2)
-    whiten: bool = False
-    init: Literal["he", "torch"] = "he"
-    dropout: float = Field(ge=0, lt=1)
-    channels_last: bool | Auto
-    compile: bool
-
-
 class LossConfig(_Strict):
     label_smoothing: float = Field(ge=0, lt=1)
     l1: float = Field(ge=0)
@@ -130,10 +110,12 @@ class OptimConfig(BaseModel):
     lr: float = Field(gt=0)
     weight_decay: float = Field(0.0, ge=0)
     decay_norm_and_bias: bool = False
+    # Of the last layer, which is new where the others are pretrained; None for `lr`.
+    head_lr: Annotated[float, Field(gt=0)] | None = None
 
     def arguments(self) -> dict[str, Any]:
         """The optimizer's keyword arguments, without `_target_` and AugCAM's own keys."""
-        return self.model_dump(exclude={"target", "decay_norm_and_bias"})
+        return self.model_dump(exclude={"target", "decay_norm_and_bias", "head_lr"})
 
 
 class SchedulerConfig(BaseModel):
@@ -327,7 +309,10 @@ def _huge(node: Any, key: str) -> list[str]:
 
 
 # The discriminator's value and the names of union branches are not keys of the config.
-_BRANCHES = {"cifar10", "shapes", "folder", "int", "float", "str", "bool", "constrained", "auto"}
+_BRANCHES = {
+    "cifar10", "shapes", "folder", "resnet", "library", "custom",
+    "int", "float", "str", "bool", "constrained", "auto", "tuple",
+}  # fmt: skip
 
 
 def in_words(error: ValidationError) -> list[str]:
@@ -345,6 +330,8 @@ def in_words(error: ValidationError) -> list[str]:
         name = shown(".".join(path))
         if problem["type"] == "extra_forbidden":
             lines.setdefault(name, []).append("there is no such key")
+        elif problem["type"] == "union_tag_invalid" and path == ["model"]:
+            lines.setdefault(unknown_network(problem["ctx"]["tag"]), [])
         elif problem["type"] == "value_error":
             lines.setdefault(f"{name}.{message}" if keys else message, [])
         elif problem["type"] == "missing":

@@ -21,6 +21,7 @@ def resnet(
     dropout: float = 0.0,
     whiten: bool = False,
     init: Literal["he", "torch"] = "he",
+    stem: Literal["cifar", "imagenet"] = "cifar",
 ) -> ResNet:
     """A residual network of basic blocks (He et al., arXiv 1512.03385) for 32x32 images.
 
@@ -39,6 +40,7 @@ def resnet(
         init: of the convolutions: `he`, Kaiming normal with fan out, as torchvision has it (He et al.,
             arXiv 1502.01852); or `torch`, what `nn.Conv2d` starts with, a sixth of that variance where
             as many channels go out as come in.
+        stem: `imagenet` keeps the 7x7 convolution of stride 2 and the max-pool, for 224 pixels.
 
     Returns:
         A network from (B, 3, H, W) float to (B, num_classes) logits, its layers named `layer1` to
@@ -46,12 +48,15 @@ def resnet(
     """
     network = ResNet(BasicBlock, list(blocks), num_classes=num_classes)
     network.inplanes = width
-    network.conv1 = nn.Conv2d(3, width, kernel_size=3, padding=1, bias=False)
+    if stem == "imagenet":
+        network.conv1 = nn.Conv2d(3, width, kernel_size=7, stride=2, padding=3, bias=False)
+    else:
+        network.conv1 = nn.Conv2d(3, width, kernel_size=3, padding=1, bias=False)
+        network.maxpool = nn.Identity()
     if whiten:
         fixed = nn.Conv2d(3, WHITENED, kernel_size=3, padding=1, bias=False).requires_grad_(False)
         network.conv1 = nn.Sequential(fixed, nn.Conv2d(WHITENED, width, kernel_size=1, bias=False))
     network.bn1 = nn.BatchNorm2d(width)
-    network.maxpool = nn.Identity()
     for stage, (depth, stride) in enumerate(zip(blocks, strides, strict=True)):
         layer = network._make_layer(BasicBlock, width * 2**stage, depth, stride=stride)
         setattr(network, f"layer{stage + 1}", layer)

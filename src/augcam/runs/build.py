@@ -1,17 +1,25 @@
 """Config -> data and network, for a new run and for a finished one."""
 
+import torch
 from torch import nn
 
+from augcam.config.build import build
+from augcam.config.model import CustomConfig, LibraryConfig, ResNetConfig
 from augcam.config.schema import Config
 from augcam.data.augment import mix
-from augcam.data.augment.pipeline import build
+from augcam.data.augment.pipeline import build as build_pipeline
 from augcam.data.datamodule import ImageDataModule
 from augcam.data.datasets.base import Source
 from augcam.data.datasets.cifar import CIFAR10
 from augcam.data.datasets.folder import ImageFolder
 from augcam.data.datasets.shapes import Shapes
 from augcam.data.loader import auto_workers
+from augcam.errors import UserError
+from augcam.models.library import pretrained_weights, timm_network, torchvision_network
+from augcam.models.parts import freeze, head_name
 from augcam.models.resnet import resnet
+from augcam.models.stem import first_convolution, is_patch_embedding, resolved_stem, use_cifar_stem
+from augcam.models.weights import load_weights, read_weights
 
 
 def build_source(config: Config) -> Source:
@@ -33,7 +41,7 @@ def build_data(config: Config) -> ImageDataModule:
     workers = config.data.num_workers
     return ImageDataModule(
         build_source(config),
-        build(config.aug, config.seed),
+        build_pipeline(config.aug, config.seed),
         batch_size=config.data.batch_size,
         eval_batch_size=config.data.eval_batch_size,
         num_workers=auto_workers(config.trainer.accelerator) if workers == "auto" else workers,
@@ -49,14 +57,104 @@ def build_data(config: Config) -> ImageDataModule:
 
 
 def build_network(config: Config, num_classes: int) -> nn.Module:
-    """The run's network, freshly initialised: (B, 3, H, W) float to (B, num_classes) logits."""
-    model = config.model
-    return resnet(
-        num_classes,
-        model.width,
-        model.blocks,
-        model.strides,
-        model.dropout,
-        model.whiten,
-        model.init,
-    )
+    """The run's network, freshly initialised: (B, 3, H, W) float to (B, num_classes) logits.
+
+    It follows from the config alone and nothing is fetched: the weights that training begins with are
+    `start_from_weights`'s.
+
+    Raises:
+        UserError: there is no such network, or it does not fit the images or the classes.
+    """
+    model, size = config.model, image_size(config)
+    if isinstance(model, ResNetConfig):
+        network: nn.Module = resnet(
+            num_classes,
+            model.width,
+            model.blocks,
+            model.strides,
+            model.dropout,
+            model.whiten,
+            model.init,
+            resolved_stem(model.stem, size),
+        )
+    elif isinstance(model, LibraryConfig):
+        make = timm_network if model.name == "timm" else torchvision_network
+        network = make(model.arch, num_classes, size, **model.arguments())
+        if has_cifar_stem(model, network, size):
+            use_cifar_stem(network)
+    else:
+        network = custom_network(model, num_classes)
+    if not isinstance(model, ResNetConfig):
+        check_logits(network, model.label, num_classes, size)
+    if model.freeze:
+        freeze(network, model.freeze, head_name(network, num_classes))
+    return network
+
+
+def start_from_weights(network: nn.Module, config: Config, num_classes: int) -> list[str]:
+    """Give a new run's network the weights that it is to begin with, if any.
+
+    Returns:
+        The parameters that stay new: the head where its classes are others, and always if pretrained;
+        the first convolution where the stem is another.
+
+    Raises:
+        UserError: the weights cannot be had, or are another network's.
+    """
+    model, size = config.model, image_size(config)
+    head = head_name(network, num_classes)
+    new = [head]
+    if isinstance(model, LibraryConfig) and has_cifar_stem(model, network, size):
+        new.append(first_convolution(network)[0])
+    if model.weights is not None:
+        return load_weights(
+            network, read_weights(model.weights), new, f"model.weights={model.weights}"
+        )
+    if not isinstance(model, LibraryConfig) or not model.pretrained:
+        return []
+    state = pretrained_weights(model.name, model.arch, num_classes, size, **model.arguments())
+    trunk = {n: value for n, value in state.items() if not f"{n}.".startswith(f"{head}.")}
+    return load_weights(network, trunk, new, f"model.pretrained of {model.arch}")
+
+
+def image_size(config: Config) -> int:
+    """Pixels a side of the images; the data sets that do not say it have 32."""
+    return getattr(config.data, "image_size", None) or 32
+
+
+def has_cifar_stem(model: LibraryConfig, network: nn.Module, size: int) -> bool:
+    """Whether the first layers are changed for small images; `auto` leaves those of patches alone."""
+    if model.stem == "auto" and is_patch_embedding(network):
+        return False
+    return resolved_stem(model.stem, size) == "cifar"
+
+
+def custom_network(model: CustomConfig, num_classes: int) -> nn.Module:
+    """A network of the user's own, of a package that `trust=` lets in."""
+    described = {"_target_": model.target} | model.arguments()
+    return build(described, nn.Module, "model", num_classes=num_classes)
+
+
+def check_logits(network: nn.Module, name: str, num_classes: int, size: int) -> None:
+    """Refuse a network that does not take images of this size or gives other than logits.
+
+    Raises:
+        UserError: with what it gives in place of (B, num_classes).
+    """
+    was_training = network.training
+    try:
+        with torch.no_grad(), torch.random.fork_rng([]):
+            logits = network.eval()(torch.zeros(2, 3, size, size))
+    except Exception as error:  # a network may raise anything
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:160]
+        raise UserError(
+            f"model: {name} cannot take images of {size}x{size} pixels ({reason})"
+        ) from None
+    finally:
+        network.train(was_training)
+    shape = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+    if shape != (2, num_classes):
+        raise UserError(
+            f"model: {name} gives {shape} for 2 images of {num_classes} classes; it must give "
+            f"(2, {num_classes})"
+        )

@@ -37,7 +37,7 @@ def load_network(folder: RunFolder, checkpoint: Path, num_classes: int) -> nn.Mo
     except RuntimeError:
         raise UserError(
             f"{checkpoint}: its weights do not fit the network of this run's config "
-            f"({folder.config().model.name}, {num_classes} classes)"
+            f"({folder.config().model.label}, {num_classes} classes)"
         ) from None
     return network.eval()
 

@@ -1,6 +1,6 @@
 """Config -> data and network, for a new run and for a finished one."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from inspect import signature
 from typing import Any
@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 
 from augcam.config.schema import Config
 from augcam.errors import UserError
+from augcam.models.parts import head_name
 from augcam.runs.build import build_network
 from augcam.training.module import Classifier
 
@@ -25,16 +26,36 @@ def build_classifier(config: Config, classes: Iterable[str]) -> Classifier:
         network = network.to(memory_format=torch.channels_last)
     if config.model.compile:
         network.compile()  # in place: the names in checkpoints stay
+    make_optimizer = _optimizer_maker(config)
+    if config.optim.head_lr is not None:
+        head = network.get_submodule(head_name(network, len(names)))
+        make_optimizer = partial(with_head_lr, make_optimizer, list(head.parameters()), config)
     return Classifier(
         network,
         names,
-        make_optimizer=_optimizer_maker(config),
+        make_optimizer=make_optimizer,
         make_scheduler=partial(_make_scheduler, config),
         weight_decay=config.optim.weight_decay,
         decay_norm_and_bias=config.optim.decay_norm_and_bias,
         label_smoothing=config.loss.label_smoothing,
         l1=config.loss.l1,
     )
+
+
+def with_head_lr(
+    make_optimizer: Callable[..., Optimizer],
+    head: Sequence[nn.Parameter],
+    config: Config,
+    groups: Iterable[dict[str, Any]],
+) -> Optimizer:
+    """The optimizer of `groups` in which the head's parameters have `optim.head_lr`."""
+    split = []
+    for group in groups:
+        for inside, lr in ((False, config.optim.lr), (True, config.optim.head_lr)):
+            chosen = [p for p in group["params"] if any(p is own for own in head) == inside]
+            if chosen:
+                split.append(group | {"params": chosen, "lr": lr})
+    return make_optimizer(split)
 
 
 def _optimizer_maker(config: Config) -> Callable[[Iterable[dict[str, Any]]], Optimizer]:
@@ -64,6 +85,11 @@ def _make_scheduler(config: Config, optimizer: Optimizer, steps: int) -> LRSched
     }
     if "milestones" in arguments:
         arguments["milestones"] = [round(share * steps) for share in arguments["milestones"]]
+    if isinstance(arguments.get("max_lr"), float) and config.optim.head_lr is not None:
+        # OneCycleLR sets the rates itself: each group's in proportion.
+        arguments["max_lr"] = [
+            arguments["max_lr"] * group["lr"] / config.optim.lr for group in optimizer.param_groups
+        ]
     if arguments.get("pct_start", 0) * arguments.get("total_steps", 0) == 1:
         arguments["pct_start"] *= 1 + 1e-9  # a climb of no length: OneCycleLR divides 0 by 0
     return {"scheduler": maker(optimizer, **arguments), "interval": config.scheduler.interval}

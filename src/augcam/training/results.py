@@ -39,7 +39,7 @@ def summary(
         "aug": config.aug_name,
         "mix": config.mix.name,
         "data": config.data.name,
-        "model": config.model.name,
+        "model": config.model.label,
         "classes": list(classifier.classes),
         "val": classifier.results.get("val"),
         "test": classifier.results.get("test"),
@@ -94,7 +94,7 @@ def flat_hparams(folder: RunFolder) -> dict[str, float | str]:
     return {
         "aug": config.aug_name,
         "data": config.data.name,
-        "model": config.model.name,
+        "model": config.model.label,
         "seed": config.seed,
         "epochs": config.trainer.max_epochs,
         "batch_size": config.data.batch_size,
@@ -104,7 +104,7 @@ def flat_hparams(folder: RunFolder) -> dict[str, float | str]:
         "weight_decay": config.optim.weight_decay,
         "label_smoothing": config.loss.label_smoothing,
         "l1": config.loss.l1,
-        "dropout": config.model.dropout,
+        "dropout": getattr(config.model, "dropout", 0.0),
     }
 
 
@@ -132,7 +132,7 @@ def described(
             f"run      {folder}",
             f"data     {config.data.name}: {sizes}, {len(data.classes)} classes",
             f"aug      {config.aug_name}: {', '.join(k for k, v in config.aug.items() if v) or 'none'}",
-            f"model    {config.model.name}: {parameters:,} parameters",
+            f"model    {config.model.label}: {parameters:,} parameters",
             f"device   {device_name(trainer)} x {trainer.world_size}, precision {trainer.precision}, "
             f"channels_last {bool(config.model.channels_last)}, {data.num_workers} loader workers",
         ]

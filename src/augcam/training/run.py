@@ -10,12 +10,13 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
 
+from augcam.config.model import ResNetConfig
 from augcam.config.schema import Config
 from augcam.data.normalize import normalize
 from augcam.errors import UserError
 from augcam.explain.cam import GradCAM
 from augcam.models.resnet import whitening_filters
-from augcam.runs.build import build_data
+from augcam.runs.build import build_data, start_from_weights
 from augcam.runs.run_folder import RunFolder
 from augcam.training.build import build_classifier
 from augcam.training.callbacks.graceful_stop import Stopped
@@ -62,7 +63,9 @@ def train(config: Config, folder: RunFolder) -> RunResult:
     data.prepare_data()
     data.setup("fit")
     classifier = build_classifier(config, data.classes)
-    if config.model.whiten:
+    if not folder.last.is_file():
+        start_from_weights(classifier.network, config, len(data.classes))
+    if isinstance(config.model, ResNetConfig) and config.model.whiten:
         pixels = data.train_set.images[
             ..., 0
         ].size  # of a million of them: all would fill the memory

@@ -32,7 +32,7 @@ class GradCamPanels(Callback):
         mean, std: of the normalisation, in 0..1, to show images as they were.
         images: K; 0 turns the panels off.
         choice: `most_confident` or `random`.
-        layer: the target layer, such as `layer4`.
+        layer: the target layer, such as `layer4`, or `auto`.
         method: of `augcam.explain.cam`.
         every_n_epochs: epochs from one pair of pictures to the next.
         seed: of the random choice.
@@ -148,11 +148,12 @@ class GradCamPanels(Callback):
         with GradCAM(network, layers=(self.layer,), method=self.method) as cam:
             of_predicted = cam(everything, None)
             of_true = cam(everything, truth)
+            layer = cam.layers[0]
         confidence, predicted = of_predicted.logits.softmax(dim=1).max(dim=1)
 
         shown = denormalize(everything, self.mean, self.std)
         columns = [shown]
-        for maps in (of_predicted[self.layer], of_true[self.layer]):
+        for maps in (of_predicted[layer], of_true[layer]):
             columns.append(overlay(shown, maps.heatmap.cpu().numpy(), maps.status))
         rows = [list(row) for row in zip(*columns, strict=True)]
         captions = [

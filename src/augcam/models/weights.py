@@ -1,0 +1,101 @@
+"""Weights from a file into a network, with nothing executed and nothing silently left out."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from augcam.errors import UserError
+
+# Where training programs keep the weights within what they save, and what they put before the names.
+_INSIDE = ("state_dict", "model_state_dict", "state_dict_ema", "model", "network")
+_PREFIXES = ("network.", "model.", "module.", "_orig_mod.")
+
+
+def read_weights(path: str | Path) -> dict[str, Tensor]:
+    """The tensors of a file by name: a state dict, a Lightning checkpoint, timm's, or safetensors.
+
+    Only tensors and plain values are read (`weights_only=True`): nothing in the file is executed.
+    Prefixes that all names share, such as `network.` or `module.`, are taken off.
+
+    Raises:
+        UserError: the file is missing or damaged, or holds anything else.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise UserError(f"weights={path}: there is no such file")
+    try:
+        content: Any
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            content = load_file(path)
+        else:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except ModuleNotFoundError:
+        raise UserError(f"weights={path}: needs the package safetensors") from None
+    except Exception as error:  # damaged files make any of a dozen kinds
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
+        raise UserError(
+            f"weights={path}: not a file of weights and plain values ({reason})"
+        ) from None
+    for key in _INSIDE:
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+            break
+    state = {
+        str(name): value
+        for name, value in (content.items() if isinstance(content, Mapping) else ())
+        if isinstance(value, Tensor)
+    }
+    if not state:
+        raise UserError(f"weights={path}: holds no weights by name")
+    return _without_prefixes(state)
+
+
+def _without_prefixes(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Without what a wrapper put before the names; a LightningModule's metrics have other prefixes."""
+    for prefix in _PREFIXES:
+        within = {n.removeprefix(prefix): v for n, v in state.items() if n.startswith(prefix)}
+        if len(within) > len(state) / 2:
+            return _without_prefixes(within)
+    return state
+
+
+def load_weights(
+    network: nn.Module, state: Mapping[str, Tensor], new: Sequence[str], origin: str
+) -> list[str]:
+    """Copy weights into a network; the parts in `new` may stay as they are initialised.
+
+    Args:
+        state: tensors by the network's own names.
+        new: names of modules which need not fit: the head, and a changed first convolution.
+        origin: where the weights are from, for the message.
+
+    Returns:
+        The parameters that the weights did not fit and that stay new.
+
+    Raises:
+        UserError: outside `new` a tensor is missing, left over or of another shape.
+    """
+
+    def may_differ(name: str) -> bool:
+        return any(f"{name}.".startswith(f"{module}.") for module in new)
+
+    own = network.state_dict()
+    fits = {n: v for n, v in state.items() if n in own and v.shape == own[n].shape}
+    missing = [n for n in own if n not in fits and not n.endswith("num_batches_tracked")]
+    wrong = [n for n in missing if not may_differ(n)]
+    left_over = [n for n in state if n not in own and not may_differ(n)]
+    if wrong or left_over:
+        first = wrong[0] if wrong else left_over[0]
+        shapes = [tuple(where[first].shape) if first in where else None for where in (state, own)]
+        detail = "{}: {} there, {} in the network".format(first, *(s or "missing" for s in shapes))
+        raise UserError(
+            f"{origin}: not the weights of this {type(network).__name__} "
+            f"({len(fits)} of {len(own)} tensors fit; {detail})"
+        )
+    network.load_state_dict(fits, strict=False)
+    return missing

@@ -1,0 +1,91 @@
+"""Weights from a file: nothing is executed, and nothing is left out without a word."""
+
+import pickle
+
+import pytest
+import torch
+from torch import nn
+
+from augcam.errors import UserError
+from augcam.models.resnet import resnet
+from augcam.models.weights import load_weights, read_weights
+
+
+def small(classes: int = 10) -> nn.Module:
+    return resnet(classes, width=8, blocks=(1, 1, 1, 1))
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda state: state,
+        lambda state: {"state_dict": {f"network.{n}": v for n, v in state.items()}, "epoch": 3},
+        lambda state: {"model": {f"module.{n}": v for n, v in state.items()}, "arch": "resnet"},
+        lambda state: {"state_dict": {f"model._orig_mod.{n}": v for n, v in state.items()}},
+    ],
+    ids=["state dict", "Lightning", "DataParallel", "compiled"],
+)
+def test_the_same_weights_in_any_wrapping(tmp_path, wrap):
+    state = small().state_dict()
+    torch.save(wrap(state), tmp_path / "w.pt")
+    read = read_weights(tmp_path / "w.pt")
+    assert read.keys() == state.keys()
+    assert all(torch.equal(read[name], state[name]) for name in state)
+
+
+def test_safetensors(tmp_path):
+    safetensors = pytest.importorskip("safetensors.torch")
+    state = small().state_dict()
+    safetensors.save_file(state, tmp_path / "w.safetensors")
+    read = read_weights(tmp_path / "w.safetensors")
+    assert all(torch.equal(read[name], state[name]) for name in state)
+
+
+class Evil:
+    def __reduce__(self):
+        return (print, ("executed",))
+
+
+def test_what_is_no_file_of_weights_is_refused_and_not_executed(tmp_path, capsys):
+    torch.save({"state_dict": Evil()}, tmp_path / "evil.pt")
+    (tmp_path / "pickle.pt").write_bytes(pickle.dumps(Evil(), protocol=2))
+    (tmp_path / "text.pt").write_text("hello")
+    (tmp_path / "empty.pt").write_bytes(b"")
+    (tmp_path / "text.safetensors").write_text("hello")
+    torch.save([1, 2], tmp_path / "list.pt")
+    torch.save({"epoch": 3}, tmp_path / "nothing.pt")
+    for name in ("evil.pt", "pickle.pt", "text.pt", "empty.pt", "list.pt", "nothing.pt", "no.pt"):
+        with pytest.raises(UserError, match=name):
+            read_weights(tmp_path / name)
+    assert "executed" not in capsys.readouterr().out
+
+
+def test_all_weights_are_loaded():
+    theirs, ours = small(), small()
+    assert load_weights(ours, theirs.state_dict(), ["fc"], "w.pt") == []
+    images = torch.randn(2, 3, 32, 32)
+    torch.testing.assert_close(ours.eval()(images), theirs.eval()(images))
+
+
+def test_a_head_of_other_classes_stays_new():
+    theirs, ours = small(100), small(10)
+    head = ours.fc.weight.clone()
+    assert load_weights(ours, theirs.state_dict(), ["fc"], "w.pt") == ["fc.weight", "fc.bias"]
+    assert torch.equal(ours.fc.weight, head)
+    assert torch.equal(ours.layer4[0].conv1.weight, theirs.layer4[0].conv1.weight)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "problem"),
+    [
+        (lambda: resnet(10, width=16, blocks=(1, 1, 1, 1)), r"conv1.weight: \(16, 3, 3, 3\) there"),
+        (lambda: resnet(10, width=8, blocks=(1, 1, 1, 2)), r"layer4.1.*, missing in the network"),
+        (lambda: nn.Linear(3, 10), "0 of 74 tensors fit; conv1.weight: missing there"),
+    ],
+)
+def test_another_networks_weights_are_refused_and_nothing_is_loaded(theirs, problem):
+    ours = small()
+    before = ours.conv1.weight.clone()
+    with pytest.raises(UserError, match=problem):
+        load_weights(ours, theirs().state_dict(), ["fc"], "w.pt")
+    assert torch.equal(ours.conv1.weight, before)

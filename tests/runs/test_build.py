@@ -1,0 +1,82 @@
+"""From a config to the network of a run, and to the weights that it begins with."""
+
+import pytest
+import torch
+import torchvision
+from torch import nn
+
+from augcam.config.schema import validate
+from augcam.errors import UserError
+from augcam.runs.build import build_network, start_from_weights
+from tests.conftest import compose
+
+MOBILENET = ("model=torchvision", "model.arch=mobilenet_v3_small")
+
+
+def configured(*overrides: str):
+    return validate(compose(overrides))
+
+
+def strides(network: nn.Module) -> list[tuple[int, ...]]:
+    return [m.stride for m in network.modules() if isinstance(m, nn.Conv2d)][:1]
+
+
+def test_the_stem_follows_the_size_of_the_images():
+    assert strides(build_network(configured(*MOBILENET), 10)) == [(1, 1)]
+    folder = ("data=folder", "data.root=x", "data.image_size=224")
+    assert strides(build_network(configured(*MOBILENET, *folder), 10)) == [(2, 2)]
+    assert strides(build_network(configured(*MOBILENET, "model.stem=imagenet"), 10)) == [(2, 2)]
+    assert strides(build_network(configured(*folder), 10)) == [(1, 1)]  # ours: as it always was
+    assert strides(build_network(configured(*folder, "model.stem=auto"), 10)) == [(2, 2)]
+
+
+def test_auto_leaves_networks_of_patches_alone():
+    network = build_network(configured("model=torchvision", "model.arch=swin_t"), 10)
+    assert strides(network) == [(4, 4)]
+
+
+def test_frozen_parts_are_frozen_in_every_network():
+    network = build_network(configured(*MOBILENET, "model.freeze=[features]"), 10)
+    trained = {name.split(".")[0] for name, p in network.named_parameters() if p.requires_grad}
+    assert trained == {"classifier"}
+
+
+def test_a_network_that_cannot_take_the_images_is_refused():
+    with pytest.raises(UserError, match=r"inception_v3 cannot take images of 32x32 pixels"):
+        build_network(configured("model=torchvision", "model.arch=inception_v3"), 10)
+
+
+def test_weights_from_a_file_all_but_a_head_of_other_classes(tmp_path):
+    theirs = torchvision.models.mobilenet_v3_small(num_classes=7)
+    torch.save(theirs.state_dict(), tmp_path / "w.pt")
+    config = configured(*MOBILENET, f"model.weights={tmp_path}/w.pt")
+    network = build_network(config, 10)
+    new = start_from_weights(network, config, 10)
+    assert new == ["classifier.3.weight", "classifier.3.bias"]
+    assert torch.equal(network.features[0][0].weight, theirs.features[0][0].weight)
+
+
+def test_pretrained_means_a_new_head_even_with_as_many_classes(monkeypatch):
+    theirs = torchvision.models.resnet18()
+    monkeypatch.setattr("augcam.runs.build.pretrained_weights", lambda *a, **k: theirs.state_dict())
+    config = configured("model=torchvision", "model.arch=resnet18", "model.pretrained=true")
+    network = build_network(config, 1000)
+    new = start_from_weights(network, config, 1000)
+    assert new == ["conv1.weight", "fc.weight", "fc.bias"]  # the stem for small images is another
+    assert torch.equal(network.layer1[0].conv1.weight, theirs.layer1[0].conv1.weight)
+    assert not torch.equal(network.fc.weight, theirs.fc.weight)
+
+
+def test_rebuilding_a_network_fetches_nothing(monkeypatch):
+    def fetched(*arguments, **options):
+        raise AssertionError("fetched")
+
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", fetched)
+    monkeypatch.setattr(torch.hub, "download_url_to_file", fetched)
+    build_network(configured(*MOBILENET, "model.pretrained=true"), 10)
+
+
+def test_a_missing_file_of_weights_is_an_error():
+    config = configured("model=resnet10", "model.weights=nowhere.pt")
+    with pytest.raises(UserError, match=r"weights=nowhere.pt: there is no such file"):
+        start_from_weights(build_network(config, 10), config, 10)
