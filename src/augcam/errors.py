@@ -20,6 +20,9 @@ _NOT_WRITABLE = {
 }  # fmt: skip
 
 
+MOST = 600  # characters of a line; what a message lists, all arguments of a transform, fits
+
+
 def shown(value: object, most: int = 80) -> str:
     """A value as a message shows it: on one line, and shortened in its middle where it is long."""
     text = " ".join(str(value).split())
@@ -39,22 +42,22 @@ def explained(error: Exception) -> tuple[str, int]:
 
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
     if isinstance(error, UserError):
-        return "\n".join(f"augcam: {line}" for line in str(error).splitlines()), 2
+        return "\n".join(f"augcam: {shown(line, MOST)}" for line in str(error).splitlines()), 2
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, name = str(error.missing_cfg_file).rpartition("/")
         if error.options:
-            return f"augcam: {group}={name}: unknown; {nearest(name, error.options)}", 2
-        return f"augcam: {error.missing_cfg_file}: no such config", 2
+            return f"augcam: {group}={shown(name)}: unknown; {nearest(name, error.options)}", 2
+        return f"augcam: {shown(error.missing_cfg_file)}: no such config", 2
     if isinstance(cause, OmegaConfBaseException) and cause.full_key:
         parent = cause.parent_node
         keys = [str(key) for key in parent] if isinstance(parent, Iterable) else []
         wrong = str(cause.key)
         if keys and wrong not in keys:
-            where = f"{cause.full_key}: there is no such key; {nearest(wrong, keys)}"
+            where = f"{shown(cause.full_key)}: there is no such key; {nearest(wrong, keys)}"
             return f"augcam: {where}", 2
-        return f"augcam: {cause.full_key}: {str(cause).splitlines()[0]}", 2
+        return f"augcam: {shown(cause.full_key)}: {shown(str(cause).splitlines()[0], 200)}", 2
     if isinstance(error, (HydraException, OmegaConfBaseException)):
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        lines = [shown(line, 200) for line in str(error).splitlines() if line.strip()]
         return "augcam: " + "\n        ".join(lines[:2]), 2
     if isinstance(error, OSError) and error.errno in _NOT_WRITABLE:
         where = f"{error.filename}: " if error.filename else ""
@@ -62,4 +65,7 @@ def explained(error: Exception) -> tuple[str, int]:
             f"augcam: {where}{error.strerror}; hydra.run.dir=DIR writes to another folder "
             "(sweep.dir=DIR a sweep)"
         ), 2
-    return f"augcam: {type(error).__name__}: {error}\n        debug=true shows where", 1
+    return (
+        f"augcam: {type(error).__name__}: {shown(error, MOST)}\n        debug=true shows where",
+        1,
+    )

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from augcam.cli.errors import reported
 from augcam.config.compose import CONF, continuation, quoted
-from augcam.errors import UserError, shown
+from augcam.errors import UserError, nearest, shown
 from augcam.runs.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -37,20 +37,51 @@ def main(arguments: Sequence[str]) -> None:
     # stay as the user wrote it.
     from hydra import version
     from hydra._internal.utils import _run_hydra, get_args_parser
+    from omegaconf.errors import OmegaConfBaseException
 
     from augcam.sweeps.arguments import sweep_arguments
 
     with reported():
         name, rest = primary_config(arguments)
         version.setbase("1.3")
+        # -m first: argparse takes no further overrides after a flag behind some.
+        settled = sorted(map(quoted, rest), key=lambda a: a not in ("-m", "--multirun"))
+        check_choices([argument for argument in settled if argument[0] != "-"])
         parser = get_args_parser()
-        _run_hydra(
-            args=parser.parse_args(sweep_arguments([quoted(argument) for argument in rest])),
-            args_parser=parser,
-            task_function=job,
-            config_path=str(CONF),
-            config_name=name,
-        )
+        try:
+            _run_hydra(
+                args=parser.parse_args(sweep_arguments(settled)),
+                args_parser=parser,
+                task_function=job,
+                config_path=str(CONF),
+                config_name=name,
+            )
+        except (TypeError, ValueError) as error:
+            if isinstance(error, (UserError, OmegaConfBaseException)):
+                raise
+            # `job` lets out none of these: Hydra could not make anything of the request.
+            raise UserError(shown(error, 200)) from error
+
+
+def check_choices(overrides: Sequence[str]) -> None:
+    """Refuse a choice of a group that is no name, which Hydra 1.3 cannot say in words.
+
+    Raises:
+        UserError: naming the nearest choices.
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    for override in OverridesParser.create().parse_overrides(list(overrides)):
+        group, value = override.key_or_group, override.value()
+        names = value if isinstance(value, list) else [value]
+        if not (CONF / group).is_dir() or override.is_sweep_override():
+            continue
+        if not group:
+            raise UserError(f"{shown(override.input_line)}: write key=value")
+        for name in names:
+            if name not in (None, "") and not isinstance(name, str):
+                choices = [path.stem for path in (CONF / group).glob("[!_]*.yaml")]
+                raise UserError(f"{override.input_line}: unknown; {nearest(str(name), choices)}")
 
 
 def primary_config(arguments: Sequence[str]) -> tuple[str, list[str]]:

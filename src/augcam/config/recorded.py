@@ -43,7 +43,7 @@ def read(file: Path) -> Config:
     try:
         tree: Any = OmegaConf.to_container(OmegaConf.create(text), resolve=False)
     except (yaml.YAMLError, ValueError, OmegaConfBaseException) as error:
-        raise UserError(f"{file}: not a config ({shown(error, 120)})") from None
+        raise UserError(f"{file}: not a config ({_reason(error)})") from None
     if not isinstance(tree, dict) or not all(isinstance(key, str) for key in tree):
         raise UserError(f"{file}: holds no config")
     try:
@@ -105,8 +105,16 @@ def checked_text(file: Path, references: bool = False) -> str:
         for problem in _more_than_data(text, references):
             raise UserError(f"{file}: {problem}")
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{file}: not a config ({shown(error, 120)})") from None
+        raise UserError(f"{file}: not a config ({_reason(error)})") from None
     return text
+
+
+def _reason(error: Exception) -> str:
+    """Why a file is not YAML, without quoting it: it may be a link to a file of secrets."""
+    mark = getattr(error, "problem_mark", None)
+    if mark is not None:
+        return f"line {mark.line + 1}: {getattr(error, 'problem', 'not YAML')}"
+    return "not text" if isinstance(error, UnicodeDecodeError) else type(error).__name__
 
 
 def _more_than_data(text: str, references: bool) -> Iterator[str]:

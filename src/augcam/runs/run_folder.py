@@ -54,6 +54,7 @@ class RunFolder:
                 f"run={self}: not a run folder, .hydra/config.yaml is missing; "
                 "give a folder that train.py made"
             )
+        self.refuse_links()
         # Here: pydantic and the schema take 0.4 s that --help does not need.
         from augcam.config.recorded import read
 
@@ -80,6 +81,22 @@ class RunFolder:
         """Write Hydra's own record of this start: its settings, and where they came from."""
         self.hydra_file.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(self.hydra_file, OmegaConf.to_yaml(OmegaConf.create({"hydra": hydra})))
+
+    def refuse_links(self) -> None:
+        """Refuse a folder whose files are elsewhere: what is written into it would land there.
+
+        Raises:
+            UserError: naming the first link that leads out of the folder.
+        """
+        inside = self.path.resolve()
+        for place, folders, files in os.walk(inside):
+            for name in (*folders, *files):
+                path = Path(place, name)
+                if path.is_symlink() and not path.resolve().is_relative_to(inside):
+                    raise UserError(
+                        f"run={self}: {path.relative_to(inside)} is a link that leads out of the "
+                        "folder; put the file itself there"
+                    )
 
     def discard(self) -> None:
         """Remove what a run that did not begin has written, and the folder where it is then empty."""
@@ -141,8 +158,9 @@ class RunFolder:
         """Hold the folder while a run works in it: one process at a time.
 
         Raises:
-            UserError: another process holds it.
+            UserError: another process holds it, or a link in it leads elsewhere.
         """
+        self.refuse_links()
         lock = FileLock(self._lock_file)
         try:
             lock.acquire(timeout=0)
@@ -182,7 +200,7 @@ class RunFolder:
         return lines[0].removeprefix("augcam: ") if lines else ""
 
     def _is_held(self) -> bool:
-        if not self._lock_file.exists():
+        if self._lock_file.is_symlink() or not self._lock_file.is_file():
             return False  # and nothing is created in folders that are only looked at
         lock = FileLock(self._lock_file)
         try:
