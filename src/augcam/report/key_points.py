@@ -1,14 +1,15 @@
 """The sentences on top of the page: what a person can decide from."""
 
 from collections import Counter
+from collections.abc import Iterable
 
 import numpy as np
 
 from augcam.config.schema import Config
-from augcam.report.analysis import Findings, GroupResult
+from augcam.report.analysis import Difference, Findings, GroupResult
+from augcam.report.class_changes import ClassDifferences
 from augcam.report.commands import EVALUATE, sweep_commands
 from augcam.report.load import is_limit
-from augcam.report.statistics import ClassDifferences, Difference
 from augcam.viz import words
 
 
@@ -68,42 +69,22 @@ def key_points(findings: Findings) -> list[str]:
 
 def _verdicts(findings: Findings) -> list[str]:
     study, first = findings.study, findings.standings[0]
+    if findings.searched:
+        return _chosen(findings)
     if len(findings.standings) == 1:
         return [
             f"**{first.label}** has {words.percent(first.test)} of the test images right "
             f"({_seeds(first)}). Nothing else has finished: there is nothing to compare."
         ]
+    points = [*_headline(findings), *_ties(findings)]
     if study.baseline is None:
-        text = (
-            f"**{first.label}** is first, with {words.percent(first.test)} of the test images right"
-        )
-        return [f"{text} ({_seeds(first)}).", *_ties(findings)]
-    base = findings.standing(study.baseline)
-    points = []
-    if first is base:
-        points.append(
-            f"**Nothing is ahead of `{base.label}`**, which has {words.percent(base.test)} of the test "
-            f"images right ({_seeds(base)})."
-        )
-    else:
-        assert first.difference is not None
-        alone = all(lead.verdict == "better" for lead in findings.lead.values())
-        titles = {
-            "better": f"**{first.label} {'wins' if alone else 'leads'}**",
-            "tie": f"**No winner.** {first.label} is first, but it is a tie with `{base.label}`",
-        }
-        title = titles.get(first.difference.verdict or "", f"**{first.label}** is first")
-        points.append(
-            f"{title}: {_against(first, base.label)}. It has {words.percent(first.test)} of the test "
-            f"images right, `{base.label}` {words.percent(base.test)}. {first.difference.why}".strip()
-        )
-        points += [*_runner_up(findings), *_ties(findings)]
+        return points
     rest = [s for s in findings.others if s is not first and s.difference]
     for verdict, title in (
-        ("better", f"Better than `{base.label}`"),
-        ("worse", f"Worse than `{base.label}`"),
-        ("tie", f"Tied with `{base.label}`"),
-        (None, f"Against `{base.label}`"),
+        ("better", f"Better than `{study.baseline}`"),
+        ("worse", f"Worse than `{study.baseline}`"),
+        ("tie", f"Tied with `{study.baseline}`"),
+        (None, f"Against `{study.baseline}`, untested"),
     ):
         named = [
             f"{s.label} {_against(s)}"
@@ -112,15 +93,62 @@ def _verdicts(findings: Findings) -> list[str]:
         ]
         if named:
             points.append(f"{title}: {'; '.join(named)}.")
+    if findings.unequal:
+        stds = {s.label: s.test.std for s in findings.standings if s.test.std is not None}
+        least, most = (pick(stds, key=lambda label: stds[label] or 0) for pick in (min, max))
+        points.append(
+            f"**Seeds spread unequally**: {most} by {100 * (stds[most] or 0):.1f} points (standard "
+            f"deviation), {least} by {100 * (stds[least] or 0):.1f}. The verdicts allow for it; more "
+            f"seeds of {most} sharpen them most."
+        )
     return points
 
 
-def _against(standing: GroupResult, base: str = "") -> str:
-    """Such as `+1.3 points over none (95% interval 0.6 to 2.0, 3 seeds)`."""
+def _headline(findings: Findings) -> list[str]:
+    """What is first, and whether that means anything."""
+    first, base = findings.standings[0], findings.study.baseline
+    lead, second = findings.lead, findings.standings[1]
+    right = f"{words.percent(first.test)} of the test images right"
+    if base is None:
+        if lead is None:
+            return [f"**No winner.** {first.label} is first, with {right} ({_seeds(first)})."]
+        return [f"**{first.label} wins**, with {right} ({_seeds(first)}){_ahead(lead, second)}."]
+    if first.label == base:
+        return [f"**Nothing is ahead of `{base}`**, which has {right} ({_seeds(first)})."]
+    assert first.difference is not None
+    verdict = first.difference.verdict
+    own = f"{_against(first)}. It has {right}, `{base}` "
+    own += words.percent(findings.standing(base).test)
+    if verdict == "better" and (lead or len(findings.standings) == 2):
+        ahead = _ahead(lead, second) if lead and second.label != base else ""
+        return [f"**{first.label} wins** against `{base}`: {own}{ahead}."]
+    if verdict == "better":
+        return [f"**{first.label} is first**, and better than `{base}`: {own}."]
+    if verdict == "tie":
+        return [f"**No winner.** {first.label} is first, but it is a tie with `{base}`: {own}."]
+    return [
+        f"**{first.label}** is first, untested: {own}. With one seed it is unknown whether another "
+        "would turn the difference round; run each with three seeds or more."
+    ]
+
+
+def _chosen(findings: Findings) -> list[str]:
+    """A search: what it chose, by what, and what that one does on the test set."""
+    first = findings.standings[0]
+    if first.val is None:
+        return ["**A search without validation**: nothing was chosen."]
+    return [
+        f"**The search chose {first.label}**: {words.percent(first.val)} on validation, the best of "
+        f"{words.plural(len(findings.standings), 'setting')}, and flattered by being chosen for it. On "
+        f"the test set the chosen one has {words.percent(first.test)} right ({_seeds(first)})."
+    ]
+
+
+def _against(standing: GroupResult) -> str:
+    """Such as `+1.3 points (95% interval 0.6 to 2.0, 3 seeds)`."""
     difference = standing.difference
     assert difference is not None
-    text = f"{words.points(difference.mean)} points{f' over `{base}`' if base else ''}"
-    return f"{text} ({_interval(difference)}{_seeds(standing)})"
+    return f"{words.points(difference.mean)} points ({_interval(difference)}{_seeds(standing)})"
 
 
 def _interval(difference: Difference) -> str:
@@ -134,39 +162,33 @@ def _seeds(standing: GroupResult) -> str:
     return words.plural(len(standing.runs), "seed")
 
 
-def _runner_up(findings: Findings) -> list[str]:
-    """By how much the first is ahead of the second, where that is no tie and not said elsewhere."""
-    second = findings.standings[1]
-    lead = findings.lead[second.label]
-    if lead.verdict != "better" or second.label == findings.study.baseline:
-        return []
-    return [
-        f"Ahead of the second, {second.label}, by {words.points(lead.mean).lstrip('+')} points "
-        f"({_interval(lead)}{_seeds(second)})."
-    ]
+def _ahead(lead: Difference, second: GroupResult) -> str:
+    """By how much the first is ahead of the second."""
+    return (
+        f"; {words.points(lead.mean).lstrip('+')} points ahead of the second, {second.label} "
+        f"({_interval(lead)}{_seeds(second)})"
+    )
 
 
 def _ties(findings: Findings) -> list[str]:
-    """Who cannot be told from the first, the baseline apart: its own sentence says that."""
-    first = findings.standings[0]
-    against = {k: lead.verdict for k, lead in findings.lead.items() if k != findings.study.baseline}
-    tied = [f"**{label}**" for label, verdict in against.items() if verdict == "tie"]
-    if tied:
-        return [
-            f"**A tie with {first.label}**: {words.listed(tied)}. The difference is within noise, so "
-            "the order among them means nothing."
-        ]
-    if against and not any(against.values()):
-        return ["One seed each: whether another seed would change the order is unknown."]
-    return []
+    """Who cannot be told from the first, the baseline apart: its own sentence has that."""
+    if findings.lead:
+        return []
+    tied = [f"**{label}**" for label in findings.tied if label != findings.study.baseline]
+    if not tied:
+        return []
+    return [
+        f"**A tie with {findings.standings[0].label}**: {words.listed(tied)}. The difference is within "
+        "noise, so the order among them means nothing."
+    ]
 
 
 def _class_point(findings: Findings) -> list[str]:
-    found = findings.per_class
-    if found is None or found.images_only:
+    classes = findings.per_class
+    if classes is None or not classes.tested:
         return []
-    first = next(s.label for s in findings.standings if s.label in found.groups)
-    return [f"**By class**: {class_sentence(found, found.groups.index(first))}"]
+    first = next(s.label for s in findings.standings if s.label in classes.groups)
+    return [f"**By class**: {class_sentence(classes, classes.groups.index(first))}"]
 
 
 def _cost(findings: Findings) -> list[str]:
@@ -182,31 +204,40 @@ def _cost(findings: Findings) -> list[str]:
 
 
 def _robust(findings: Findings) -> list[str]:
+    sentence = robust_sentence(findings)
+    return [f"**Robustness**: {sentence}"] if sentence else []
+
+
+def robust_sentence(findings: Findings) -> str:
+    """Who makes fewer or more errors under corruption, as far as that stands; "" if nothing is known."""
     errors, base = findings.corruption_errors, findings.study.baseline
-    if base is None or len(errors) < 2:
-        return []
-    best = min(errors, key=lambda label: errors[label].mean)
-    first = findings.standings[0].label
-    if best == base:
-        return [f"**Robustness**: nothing makes fewer errors under corruption than `{base}`."]
-    text = (
-        f"**Robustness**: {best} makes the fewest errors under corruption, "
-        f"{words.estimate(errors[best], 1)}% of those of `{base}`"
-    )
-    if first not in (best, base) and first in errors:
-        text += f"; {first} makes {words.estimate(errors[first], 1)}%"
-    high, low = errors[best].high, errors[base].low
-    if high is None or low is None:
-        return [f"{text}. One seed: what another would change is unknown."]
-    text += f". The seeds of `{base}` themselves spread over {words.estimate(errors[base], 1)}%"
-    return [f"{text}: that is not yet a clear difference." if high >= low else f"{text}."]
+    if errors is None or len(errors.unseen) < 2:
+        return ""
+    if not errors.tested and not (errors.fewer or errors.more):
+        return "errors under corruption are not compared: it takes two evaluated seeds of each."
+
+    def named(labels: Iterable[str]) -> str:
+        return words.listed(
+            [f"{label} {words.estimate(errors.unseen[label], 1)}%" for label in labels]
+        )
+
+    parts = []
+    if errors.fewest and errors.fewest != base:
+        parts.append(f"{named([errors.fewest])}, the fewest of all")
+    fewer = [label for label in errors.fewer if label != errors.fewest]
+    parts += [f"fewer: {named(fewer)}"] if fewer else []
+    parts += [f"more: {named(errors.more)}"] if errors.more else []
+    if not parts:
+        return "no difference in errors under corruption stands out from the spread of the seeds."
+    return f"errors under corruption, against those of `{base}` - {'; '.join(parts)}."
 
 
 def _next_steps(findings: Findings) -> list[str]:
     study, standings = findings.study, findings.standings
     steps = []
-    undecided = [label for label, lead in findings.lead.items() if lead.verdict != "better"]
-    if undecided:
+    untested = [s.label for s in standings[1:] if min(len(s.runs), len(standings[0].runs)) < 2]
+    undecided = [] if findings.lead else list(dict.fromkeys((*findings.tied, *untested)))
+    if undecided and not findings.searched:
         last = max(run.seed for s in standings for run in s.runs)
         commands = sweep_commands(
             {label: study.groups[label] for label in (standings[0].label, *undecided)},
@@ -259,16 +290,16 @@ def _training_images(config: Config) -> int | None:
     return int(every) - (0 if data.holdout == "test" else data.holdout)
 
 
-def class_sentence(found: ClassDifferences, row: int) -> str:
+def class_sentence(classes: ClassDifferences, row: int) -> str:
     """Such as `cutout helps cat +3.1, hurts deer −0.8.`"""
-    label, mean = found.groups[row], found.mean[row]
-    clear = [int(i) for i in np.flatnonzero(found.clear[row])]
+    label, mean = classes.groups[row], classes.mean[row]
+    clear = [int(i) for i in np.flatnonzero(classes.clear[row])]
     helped = sorted((i for i in clear if mean[i] > 0), key=lambda i: -mean[i])
     hurt = sorted((i for i in clear if mean[i] < 0), key=lambda i: mean[i])
     parts = []
     for verb, chosen in (("helps", helped), ("hurts", hurt)):
         if chosen:
-            named = [f"{found.classes[i]} {words.points(mean[i])}" for i in chosen]
+            named = [f"{classes.classes[i]} {words.points(mean[i])}" for i in chosen]
             parts.append(f"{verb} {words.listed(named, most=4)}")
     if not parts:
         return f"{label}: no class differs by more than noise."

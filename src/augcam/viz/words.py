@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from augcam.report.statistics import Estimate
+from augcam.statistics.intervals import Estimate
 
 
 def plural(count: int, noun: str) -> str:

@@ -1,38 +1,37 @@
-"""The page's sections: findings -> words, tables and pictures."""
+"""Which classes are taken for each other more or less often than under the baseline."""
 
-from augcam.report import statistics
 from augcam.report.analysis import Findings
-from augcam.report.sections.parts import _nothing_to_compare
-from augcam.report.statistics import ConfusionChange
+from augcam.report.class_changes import ConfusionChange, confusion_changes
+from augcam.report.sections.parts import nothing_to_compare
 from augcam.viz import words
 from augcam.viz.page import Bullets, Section, Table
 
 
 def confusions(findings: Findings) -> Section:
-    """Which classes are taken for each other more or less often than under the baseline."""
+    """The largest changes of each augmentation, and in words those that stand out."""
     heading, study = "Confused classes", findings.study
     if findings.per_class is None:
-        return Section(heading, _nothing_to_compare(findings))
+        return Section(heading, nothing_to_compare(findings))
     top = 3 if len(study.groups) > 4 else 5
+    changes = confusion_changes(study, top)
     rows, sentences = [], []
     for s in findings.others:
-        found = statistics.confusion_changes(study, s.label, top)
-        rows += [[s.label, *_confusion_cells(change)] for change in found]
-        said = [
+        rows += [[s.label, *_cells(change)] for change in changes[s.label]]
+        clear = [
             f"{c.true} is taken for {c.predicted} {'more' if c.change > 0 else 'less'} often "
             f"({words.signed(c.change, 0)} of 1,000)"
-            for c in found
+            for c in changes[s.label]
             if c.clear
         ]
-        if said:
-            sentences.append(f"{s.label}: {words.listed(said)}.")
+        if clear:
+            sentences.append(f"{s.label}: {words.listed(clear)}.")
     if not rows:
         return Section(heading, "No pair of classes is confused more or less often.")
     caption = (
         f"The {top} largest changes of each against `{study.baseline}`. True class → predicted class, "
         "how often in 1,000 images of the true class, mean over seeds. The 95% interval is of the pair "
-        "by itself. The largest of many changes are large by chance too: the last column reckons with "
-        "it (Benjamini and Hochberg over all pairs)."
+        "by itself. The largest of many changes are large by chance too: the last column allows for it "
+        "(Benjamini and Hochberg over all pairs of all augmentations)."
     )
     base = str(study.baseline)
     columns = ["augmentation", "confusion", base, "now", "change", "95% interval", "verdict"]
@@ -42,7 +41,7 @@ def confusions(findings: Findings) -> Section:
     return Section(heading, text, blocks=[Table(columns, rows, caption, folded=True)])
 
 
-def _confusion_cells(change: ConfusionChange) -> list[str]:
+def _cells(change: ConfusionChange) -> list[str]:
     numbers = [f"{change.baseline:.0f}", f"{change.group:.0f}", words.signed(change.change, 0)]
     if change.low is None or change.high is None:
         interval, verdict = "-", "one seed"

@@ -1,11 +1,11 @@
-"""The page's sections: findings -> words, tables and pictures."""
+"""Accuracy over epochs, and how far training is ahead of validation."""
 
 from collections.abc import Callable
 
 from augcam.report import charts as figures
-from augcam.report import statistics
-from augcam.report.analysis import Findings
-from augcam.report.sections.parts import _picture
+from augcam.report.analysis import Findings, generalisation_gap
+from augcam.report.sections.parts import picture
+from augcam.statistics.intervals import mean_interval
 from augcam.viz import words
 from augcam.viz.page import Block, Section, Table
 
@@ -27,7 +27,7 @@ def curves(findings: Findings) -> Section:
         if not groups:
             return []
         figure = figures.lines_figure(groups, findings.styles, "epoch", y_label, reference)
-        return [_picture(findings, name, figure, f"{caption}: {over}.")]
+        return [picture(findings, name, figure, f"{caption}: {over}.")]
 
     def gap(row: dict[str, float]) -> float | None:
         train, val = row.get("train/accuracy"), row.get("val/accuracy")
@@ -47,15 +47,15 @@ def curves(findings: Findings) -> Section:
         return Section("Learning curves", "The runs kept no history.")
     rows = []
     for s in findings.standings:
-        gaps = [g for g in map(statistics.generalisation_gap, s.runs) if g is not None]
+        gaps = [g for g in map(generalisation_gap, s.runs) if g is not None]
         if gaps:
-            mean = words.estimate(statistics.mean_interval(gaps), 1, 100, "+")
+            mean = words.estimate(mean_interval(gaps), 1, 100, "+")
             rows.append([s.label, str(len(gaps)), mean])
     if rows:
         caption = (
             "Training minus validation accuracy, mean ± half of its 95% interval over seeds. Training "
             "accuracy is that of the augmented images as the epoch meets them: a strong augmentation "
-            "makes it lower, so the gap says how hard training was made, not overfitting alone."
+            "makes it lower, so the gap shows how hard training was made, not overfitting alone."
         )
         columns = ["augmentation", "seeds", "gap after the last epoch, points"]
         blocks.append(Table(columns, rows, caption))

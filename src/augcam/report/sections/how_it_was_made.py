@@ -1,4 +1,4 @@
-"""The page's sections: findings -> words, tables and pictures."""
+"""What made the study: commands, settings, versions, times, and what is missing."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -35,7 +35,7 @@ def how_it_was_made(findings: Findings) -> Section:
     rows = [
         [
             str(run.folder), run.state, run.label, str(run.seed),
-            _accuracy(run, "val"), _accuracy(run, "test"),
+            _accuracy(run, "val"), "-" if findings.searched else _accuracy(run, "test"),
             words.duration(run.metrics["wall_seconds"]) if run.metrics.get("wall_seconds") else "-",
         ]
         for run in study.runs
@@ -70,12 +70,12 @@ def _environment(runs: Iterable[Run]) -> list[str]:
         for key, value in (run.metrics.get("environment") or {}).items():
             facts.setdefault(key, Counter())[str(value)] += 1
 
-    def said(values: Counter[str]) -> str:
+    def listed(values: Counter[str]) -> str:
         if len(values) == 1:
             return next(iter(values))
         return ", ".join(f"{v} ({words.plural(n, 'run')})" for v, n in values.most_common())
 
-    return [f"{key.replace('_', ' ')} {said(values)}" for key, values in facts.items()]
+    return [f"{key.replace('_', ' ')} {listed(values)}" for key, values in facts.items()]
 
 
 def _accuracy(run: Run, split: str) -> str:

@@ -1,4 +1,4 @@
-"""The page's sections: findings -> words, tables and pictures."""
+"""What several sections share: saving a picture, and the sentences of sections that stay empty."""
 
 import shlex
 
@@ -13,7 +13,7 @@ from augcam.viz.page import Picture
 FOLDED = 6  # tables with more rows than this are folded where few will read them
 
 
-def _picture(
+def picture(
     findings: Findings, name: str, figure: Figure, caption: str, few_colours: bool = True
 ) -> Picture:
     path = findings.figures / f"{name}.png"
@@ -21,19 +21,24 @@ def _picture(
     return Picture(path, caption, figures.DENSITY)
 
 
-def _nothing_to_compare(findings: Findings) -> str:
+def nothing_to_compare(findings: Findings) -> str:
+    if findings.searched:
+        return (
+            "A search chose among its trials by validation: on the test set only the chosen one is "
+            "shown, so nothing is compared here."
+        )
     if findings.study.baseline is None:
         known = words.listed(list(findings.study.groups), most=12)
         return f"There is no baseline: `baseline=LABEL` names one, of {known}."
     return f"Only {findings.study.baseline} has finished: there is nothing to compare with it."
 
 
-def _not_evaluated(findings: Findings) -> str:
+def not_evaluated(findings: Findings) -> str:
     command = f"{EVALUATE}{shlex.quote(str(findings.standings[0].runs[0].folder))}"
     return f"No run was evaluated yet: `{command}`, and so for every run, fills this section."
 
 
-def _partly(findings: Findings) -> str:
+def partly(findings: Findings) -> str:
     runs = [run for several in findings.study.groups.values() for run in several]
     missing = [run for run in runs if run.evaluation is None]
     if not missing:
