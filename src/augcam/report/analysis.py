@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError  # type: ignore[import-untyped]
+from yaml import YAMLError
 
 from augcam.report import charts as figures
 from augcam.report.class_changes import ClassDifferences, class_differences, predictions_of
