@@ -10,15 +10,16 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from augcam.api import load_run as load_run
+    from augcam.api import train as train
     from augcam.explain.cam import GradCAM as GradCAM
-    from augcam.training.run import train as train
 
 __all__ = ["GradCAM", "__version__", "load_run", "train"]
 
 _HOMES = {
     "GradCAM": "augcam.explain.cam",
-    "load_run": "augcam.runs.finished_run",
-    "train": "augcam.training.run",
+    "load_run": "augcam.api",
+    "train": "augcam.api",
 }
 
 

@@ -15,12 +15,15 @@ def options(schema: type[Options], arguments: Sequence[str], usage: str) -> Opti
     """`key=value` arguments as an instance of a pydantic model, for the commands without Hydra.
 
     `--help` prints `usage` and the model's fields with their descriptions and defaults, and exits.
+    `trust=mypackage`, which a run with a network or a transform of one's own needs, is taken by every
+    command: a run folder itself can let nothing in.
 
     Raises:
         UserError: an unknown key, or a value of the wrong type or range; all at once.
     """
     from pydantic import BaseModel, ValidationError
 
+    from augcam.config.build import trust
     from augcam.config.schema import in_words
 
     assert issubclass(schema, BaseModel)
@@ -30,7 +33,12 @@ def options(schema: type[Options], arguments: Sequence[str], usage: str) -> Opti
         for name, field in fields.items():
             default = "" if field.is_required() else f" [{field.default}]"
             print(f"  {name + '=':<14}{field.description}{default}")
+        print(f"  {'trust=':<14}your own packages that the run's config may name")
         sys.exit(0)
+    for argument in arguments:
+        if argument.startswith("trust="):
+            trust(_listed(argument.removeprefix("trust=")))
+    arguments = [argument for argument in arguments if not argument.startswith("trust=")]
     problems = [f"{shown(a)}: write key=value" for a in arguments if "=" not in a]
     pairs = [argument.split("=", 1) for argument in arguments if "=" in argument]
     problems += [
@@ -44,7 +52,7 @@ def options(schema: type[Options], arguments: Sequence[str], usage: str) -> Opti
         # Lists as in Hydra: a,b or [a,b]; everything else as YAML reads it.
         parsed = schema.model_validate(
             {
-                key: value.strip("[]").split(",")
+                key: _listed(value)
                 if "tuple" in str(fields[key].annotation) or "list" in str(fields[key].annotation)
                 else OmegaConf.create({"value": value})["value"]
                 for key, value in values.items()
@@ -55,3 +63,7 @@ def options(schema: type[Options], arguments: Sequence[str], usage: str) -> Opti
     if problems or parsed is None:
         raise UserError("\n".join(dict.fromkeys(problems)))
     return parsed
+
+
+def _listed(value: str) -> list[str]:
+    return value.strip("[]").split(",")

@@ -41,6 +41,10 @@ def summary(
         "data": config.data.name,
         "model": config.model.label,
         "classes": list(classifier.classes),
+        "normalize": {
+            "mean": list(trainer.datamodule.mean),  # type: ignore[attr-defined]
+            "std": list(trainer.datamodule.std),  # type: ignore[attr-defined]
+        },
         "val": classifier.results.get("val"),
         "test": classifier.results.get("test"),
         "wall_seconds": round(recorder.wall_seconds, 1),
