@@ -14,9 +14,15 @@ class UserError(ValueError):
     """
 
 
+class RunError(RuntimeError):
+    """A run that cannot go on, though the request was right: what happened, and what to do next.
+
+    The command line prints the message alone and exits with status 1.
+    """
+
+
 _NOT_WRITABLE = {
-    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR,
-    errno.EINVAL, errno.ENAMETOOLONG,
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EINVAL, errno.ENAMETOOLONG,
 }  # fmt: skip
 
 
@@ -43,6 +49,8 @@ def explained(error: Exception) -> tuple[str, int]:
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
     if isinstance(error, UserError):
         return "\n".join(f"augcam: {shown(line, MOST)}" for line in str(error).splitlines()), 2
+    if isinstance(error, RunError):
+        return "\n".join(f"augcam: {shown(line, MOST)}" for line in str(error).splitlines()), 1
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, name = str(error.missing_cfg_file).rpartition("/")
         if error.options:
@@ -65,6 +73,8 @@ def explained(error: Exception) -> tuple[str, int]:
             f"augcam: {where}{error.strerror}; hydra.run.dir=DIR writes to another folder "
             "(sweep.dir=DIR a sweep)"
         ), 2
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+        return f"augcam: {error.filename or 'the disk'}: {error.strerror}", 1
     return (
         f"augcam: {type(error).__name__}: {shown(error, MOST)}\n        debug=true shows where",
         1,

@@ -7,7 +7,6 @@ torch and what needs it are imported late: a run that is evaluated already is to
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +16,7 @@ import numpy as np
 from rich.progress import Progress
 
 from augcam.errors import UserError
-from augcam.runs.atomic import write_atomically
+from augcam.runs.atomic import atomic_file, write_atomically
 from augcam.runs.run_folder import RunFolder
 
 Checkpoint = Literal["last", "best"]
@@ -210,14 +209,9 @@ def _files(folder: RunFolder) -> tuple[Path, Path]:
 def _keep(folder: RunFolder, record: dict[str, Any], **arrays: np.ndarray) -> None:
     """Write both files; whoever sees the JSON has the arrays that belong to it."""
     json_file, npz_file = _files(folder)
-    beside = npz_file.with_name(f".{npz_file.name}.{os.getpid()}")
-    try:
-        with beside.open("wb") as file:
-            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
-        json_file.unlink(missing_ok=True)
-        beside.replace(npz_file)
-    finally:
-        beside.unlink(missing_ok=True)
+    json_file.unlink(missing_ok=True)
+    with atomic_file(npz_file) as file:
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
     write_atomically(json_file, json.dumps(record, indent=1, allow_nan=False) + "\n")
 
 

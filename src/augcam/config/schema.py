@@ -188,7 +188,7 @@ class ExplainConfig(_Strict):
     choice: Literal["most_confident", "random"]
     layer: Layer
     method: Literal["gradcam", "gradcam++", "hirescam", "layercam"]
-    every_n_epochs: int = Field(ge=1)
+    every_n_epochs: Annotated[int, Field(ge=1)] | Auto
 
 
 class BetaConfig(_Strict):

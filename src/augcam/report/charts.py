@@ -16,8 +16,10 @@ from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from augcam.explain.overlay import colour_map
+from augcam.runs.atomic import write_atomically
 from augcam.viz import words
 from augcam.viz.figures import figure_array
+from augcam.viz.grid import png_bytes
 
 DENSITY = 2  # pixels of a figure for each pixel of the page
 
@@ -47,15 +49,13 @@ def save_figure(figure: Figure, path: Path, few_colours: bool = True) -> None:
     Args:
         few_colours: 256 are enough, as in charts. Without it only a file above 1 MB gets so few.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     picture = Image.fromarray(figure_array(figure))
-    beside = path.with_name(f".{path.name}")
     if few_colours:
         picture = picture.quantize(256, dither=Image.Dither.NONE)
-    picture.save(beside, format="PNG", optimize=True)
-    if beside.stat().st_size > 1_000_000:
-        picture.quantize(256, dither=Image.Dither.FLOYDSTEINBERG).save(beside, format="PNG")
-    beside.replace(path)
+    content = png_bytes(picture, optimize=True)
+    if len(content) > 1_000_000:
+        content = png_bytes(picture.quantize(256, dither=Image.Dither.FLOYDSTEINBERG))
+    write_atomically(path, content)
 
 
 def group_styles(labels: Iterable[str], baseline: str | None) -> dict[str, Style]:

@@ -17,6 +17,7 @@ from rich import get_console
 from rich.progress import Progress
 
 from augcam.errors import UserError
+from augcam.metrics import METRICS
 from augcam.runs.atomic import write_atomically
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def write_table(path: Path, study: "Study") -> None:
         }
         for split in ("val", "test"):
             result = metrics.get(split) or {}
-            for key in ("accuracy", "loss", "ece"):
+            for key in (metric.name for metric in METRICS):
                 row[f"{split}_{key}"] = result.get(key)
             by_class = result.get("accuracy_per_class") or {}
             row |= {f"{split}_accuracy_{name}": by_class.get(name) for name in study.classes}
@@ -135,5 +136,5 @@ def _results(run: "Run") -> Mapping[str, float]:
     return {
         f"{split}/{key}": (run.metrics.get(split) or {}).get(key) or float("nan")
         for split in ("val", "test")
-        for key in ("accuracy", "loss", "ece")
+        for key in (metric.name for metric in METRICS)
     }

@@ -49,6 +49,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         UserError: it cannot be read, is damaged, or holds anything else.
     """
     try:
+        with zipfile.ZipFile(path) as archive:  # torch does not look at the checksums
+            if damaged := archive.testzip():
+                raise ValueError(f"{damaged} is damaged: its checksum differs")
         saved = torch.load(path, map_location="cpu", weights_only=True)
         if not isinstance(saved, dict) or "state_dict" not in saved:
             raise ValueError("no state_dict")

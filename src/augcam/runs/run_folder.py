@@ -1,6 +1,7 @@
 """The run folder: its files, in and out, and how far its run is. Imports nothing heavy."""
 
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -11,10 +12,10 @@ from filelock import FileLock, Timeout
 from omegaconf import OmegaConf
 
 from augcam.errors import UserError, shown
+from augcam.runs.atomic import write_atomically
 
 if TYPE_CHECKING:
     from augcam.config.schema import Config
-from augcam.runs.atomic import _without_nan, write_atomically
 
 State = Literal["finished", "interrupted", "running", "failed", "died", "foreign"]
 
@@ -32,8 +33,8 @@ class RunFolder:
         self.figures = self.path / "figures"
         self.checkpoints = self.path / "checkpoints"
         self.last = self.checkpoints / "last.ckpt"
+        self.previous = self.checkpoints / "previous.ckpt"
         self.best = self.checkpoints / "best.ckpt"
-
         self.failure_file = self.path / "failure.txt"
         self._lock_file = self.path / ".lock"
 
@@ -187,7 +188,7 @@ class RunFolder:
             return "foreign"
         if self._is_held():
             return "running"
-        if self.failure_file.is_file():
+        if status == "failed" or self.failure_file.is_file():
             return "failed"
         return "interrupted" if status == "interrupted" else "died"
 
@@ -196,7 +197,9 @@ class RunFolder:
         try:
             lines = self.failure_file.read_text(encoding="utf-8").splitlines()
         except OSError:
-            return ""
+            lines = []
+            with suppress(UserError):
+                lines = str((self.metrics() or {}).get("failure") or "").splitlines()
         return lines[0].removeprefix("augcam: ") if lines else ""
 
     def _is_held(self) -> bool:
@@ -209,3 +212,11 @@ class RunFolder:
             return True
         lock.release()
         return False
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_nan(child) for key, child in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_nan(child) for child in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

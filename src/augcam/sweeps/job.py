@@ -18,6 +18,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 
 from augcam.errors import UserError, explained
+from augcam.runs.atomic import write_atomically
 from augcam.runs.run_folder import RunFolder
 from augcam.viz.terminal import silence_terminal
 
@@ -40,7 +41,7 @@ def sweep_job(folder: Path) -> Iterator[None]:
     except Exception as error:
         message, _ = explained(error)
         lines = [message] if isinstance(error, UserError) else [message, traceback.format_exc()]
-        failure.write_text("\n\n".join(lines) + "\n", encoding="utf-8")
+        write_atomically(failure, "\n\n".join(lines) + "\n")
 
 
 @cache

@@ -1,5 +1,6 @@
-"""Config -> data and network, for a new run and for a finished one."""
+"""Config -> the LightningModule: network, loss, optimizer and schedule."""
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from inspect import signature
@@ -26,7 +27,7 @@ def build_classifier(config: Config, classes: Iterable[str]) -> Classifier:
         network = network.to(memory_format=torch.channels_last)
     if config.model.compile:
         network.compile()  # in place: the names in checkpoints stay
-    make_optimizer = _optimizer_maker(config)
+    make_optimizer = make_one = _optimizer_maker(config)
     if config.optim.head_lr is not None:
         head = network.get_submodule(head_name(network, len(names)))
         make_optimizer = partial(with_head_lr, make_optimizer, list(head.parameters()), config)
@@ -34,7 +35,7 @@ def build_classifier(config: Config, classes: Iterable[str]) -> Classifier:
         network,
         names,
         make_optimizer=make_optimizer,
-        make_scheduler=partial(_make_scheduler, config),
+        make_scheduler=partial(_make_scheduler, config, make_one),
         weight_decay=config.optim.weight_decay,
         decay_norm_and_bias=config.optim.decay_norm_and_bias,
         label_smoothing=config.loss.label_smoothing,
@@ -58,9 +59,8 @@ def with_head_lr(
     return make_optimizer(split)
 
 
-def _optimizer_maker(config: Config) -> Callable[[Iterable[dict[str, Any]]], Optimizer]:
-    """The optimizer as the config has it, made once on the side: a wrong argument is told at once."""
-    said = "optim"
+def _optimizer_maker(config: Config) -> Callable[..., Optimizer]:
+    """The optimizer as the config has it, made once on the side: a wrong argument is known at once."""
     try:
         kind, arguments = get_class(config.optim.target), config.optim.arguments()
         # One kernel for all parameters where torch has it; the scaler of 16-mixed cannot clip then.
@@ -68,16 +68,57 @@ def _optimizer_maker(config: Config) -> Callable[[Iterable[dict[str, Any]]], Opt
         if "fused" in signature(kind).parameters and not chosen:
             arguments["fused"] = config.trainer.precision != "16-mixed"
         maker = partial(kind, **arguments)
-        optimizer = maker([nn.Parameter(torch.zeros(1))])
-        said = "scheduler"
-        _make_scheduler(config, optimizer, steps=100)
+        maker([nn.Parameter(torch.zeros(1))])
     except (TypeError, ValueError, ImportError, AttributeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{said}: {reason}") from None
+        raise UserError(f"optim: {_one_line(error)}") from None
+    _rehearse(config, maker, steps=1)
     return maker
 
 
-def _make_scheduler(config: Config, optimizer: Optimizer, steps: int) -> LRSchedulerConfigType:
+def _make_scheduler(
+    config: Config,
+    make_optimizer: Callable[..., Optimizer],
+    optimizer: Optimizer,
+    steps: int,
+) -> LRSchedulerConfigType:
+    """The schedule over `steps` optimizer steps, known to reach its end.
+
+    Raises:
+        UserError: it would not.
+    """
+    _rehearse(config, make_optimizer, steps)
+    return {
+        "scheduler": _scheduler(config, optimizer, steps),
+        "interval": config.scheduler.interval,
+    }
+
+
+def _rehearse(config: Config, make_optimizer: Callable[..., Optimizer], steps: int) -> None:
+    """Go through the schedule of a run on the side: a schedule that ends early ends here.
+
+    Raises:
+        UserError: it cannot be made, stops before the run does, or gives a rate that is none.
+    """
+    given, done = config.scheduler, 0
+    try:
+        optimizer = make_optimizer([nn.Parameter(torch.zeros(1))])
+        scheduler = _scheduler(config, optimizer, steps)
+        while done < (config.trainer.max_epochs if given.interval == "epoch" else steps):
+            rate = float(optimizer.param_groups[0]["lr"])
+            if not 0 <= rate < math.inf:
+                raise ValueError(f"a learning rate of {rate}")
+            optimizer.step()  # without gradients; torch warns of a schedule that is ahead
+            scheduler.step()
+            done += 1
+    except (TypeError, ValueError, ArithmeticError, ImportError, AttributeError) as error:
+        arguments = ", ".join(f"{name}={value}" for name, value in given.arguments().items())
+        raise UserError(
+            f"scheduler: {given.target.rpartition('.')[2]} with {arguments}: {_one_line(error)} "
+            f"(after {done} of its {given.interval}s)"
+        ) from None
+
+
+def _scheduler(config: Config, optimizer: Optimizer, steps: int) -> Any:
     maker: Any = get_class(config.scheduler.target)
     arguments: dict[str, Any] = {
         name: steps if value == "auto" else value
@@ -92,4 +133,8 @@ def _make_scheduler(config: Config, optimizer: Optimizer, steps: int) -> LRSched
         ]
     if arguments.get("pct_start", 0) * arguments.get("total_steps", 0) == 1:
         arguments["pct_start"] *= 1 + 1e-9  # a climb of no length: OneCycleLR divides 0 by 0
-    return {"scheduler": maker(optimizer, **arguments), "interval": config.scheduler.interval}
+    return maker(optimizer, **arguments)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]

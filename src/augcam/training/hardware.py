@@ -1,4 +1,4 @@
-"""Config -> data and network, for a new run and for a finished one."""
+"""What `auto` comes to on this machine, and what the machine is."""
 
 import ctypes
 import os

@@ -7,15 +7,16 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.utilities.types import LRSchedulerConfigType, OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torchmetrics import MeanMetric, MetricCollection
-from torchmetrics.classification import (
-    MulticlassAccuracy,
-    MulticlassCalibrationError,
-    MulticlassConfusionMatrix,
-)
+from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
+
+from augcam.errors import UserError
+from augcam.metrics import METRICS
+from augcam.training.callbacks.finite_loss import NonFiniteError, learning_rate
 
 NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm)
 
@@ -52,26 +53,18 @@ def _mean() -> MeanMetric:
 
 
 class HeldOut(nn.Module):
-    """Loss, top-1, top-5, calibration error (15 bins) and confusion matrix of a whole data set.
+    """Loss, the metrics of `augcam.metrics` and the confusion matrix of a whole data set.
 
-    With fewer than five classes "top-5" counts among all of them. The values are those of the
-    whole set under any number of processes: every state is summed or gathered over the ranks.
+    The values are those of the whole set under any number of processes: every state is summed or
+    gathered over the ranks.
     """
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()
         self.loss = _mean()
-        self.scores = MetricCollection(
-            {
-                "accuracy": MulticlassAccuracy(num_classes, average="micro", **_UNCHECKED),
-                "top5": MulticlassAccuracy(
-                    num_classes, top_k=min(5, num_classes), average="micro", **_UNCHECKED
-                ),
-                "ece": MulticlassCalibrationError(num_classes, n_bins=15, **_UNCHECKED),
-                "confusion": MulticlassConfusionMatrix(num_classes, **_UNCHECKED),
-            },
-            compute_groups=False,
-        )
+        scores = {m.name: m.make(num_classes) for m in METRICS if m.make is not None}
+        scores["confusion"] = MulticlassConfusionMatrix(num_classes, **_UNCHECKED)
+        self.scores = MetricCollection(scores, compute_groups=False)
 
     def update(self, logits: Tensor, labels: Tensor) -> None:
         """Add a batch: float32 (B, C), int64 (B,)."""
@@ -173,7 +166,18 @@ class Classifier(pl.LightningModule):
         self.train_accuracy.reset()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep torch's random state too: after a resume dropout goes on as if nothing happened."""
+        """Keep torch's random state too: after a resume dropout goes on as if nothing happened.
+
+        Raises:
+            NonFiniteError: a weight, or what the optimizer keeps of it, is infinite or NaN. What is
+                on the disk stays.
+        """
+        if not _finite(self.network, checkpoint["optimizer_states"]):
+            raise NonFiniteError(
+                "a weight or its momentum is not finite",
+                self.trainer.global_step,
+                learning_rate(self.trainer),
+            )
         checkpoint["random_state"] = torch.get_rng_state()
         checkpoint["results"] = self.results
 
@@ -222,17 +226,45 @@ class Classifier(pl.LightningModule):
             }
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """The optimizer, and a schedule over exactly the steps that the trainer will make."""
+        """The optimizer, and a schedule over exactly the steps that the trainer will make.
+
+        Raises:
+            UserError: the schedule has no end or breaks off, or the trainer's intervals do not fit
+                into an epoch.
+        """
         if self.decay_norm_and_bias:
             groups = [{"params": list(self.network.parameters())}]
             groups[0]["weight_decay"] = self.weight_decay  # type: ignore[assignment]
         else:
             groups = decay_groups(self.network, self.weight_decay)
         optimizer = self.make_optimizer(groups)
-        steps = self.trainer.estimated_stepping_batches
+        try:  # reads the length of an epoch, and finds what does not fit to it
+            steps = self.trainer.estimated_stepping_batches
+        except UserError:
+            raise
+        except (ValueError, MisconfigurationException) as error:
+            raise UserError(f"trainer: {' '.join(str(error).split())}") from None
         if not math.isfinite(steps):
-            raise ValueError("the schedule needs an end: set trainer.max_epochs or max_steps")
+            raise UserError(
+                f"trainer.max_epochs={self.trainer.max_epochs}: the schedule needs an end; "
+                "give trainer.max_epochs or trainer.max_steps"
+            )
         return {
             "optimizer": optimizer,
             "lr_scheduler": self.make_scheduler(optimizer, int(steps)),
         }
+
+
+def _finite(network: nn.Module, optimizer_states: Sequence[dict[str, Any]]) -> bool:
+    """Whether all parameters, and all that optimizers keep of them, are finite."""
+    kept = (
+        value
+        for optimizer in optimizer_states
+        for state in optimizer["state"].values()
+        for value in state.values()
+    )
+    return all(
+        bool(torch.isfinite(tensor).all())
+        for tensor in (*network.parameters(), *kept)
+        if torch.is_tensor(tensor)
+    )

@@ -1,7 +1,9 @@
-"""One run, from a config to metrics.json: build the parts, fit, test, write down what came out."""
+"""What a run says of itself: before it starts, in metrics.json, in figures and in a table."""
 
-from collections.abc import Mapping
-from typing import Any
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -12,26 +14,29 @@ from rich.text import Text
 
 from augcam.config.schema import Config, plain
 from augcam.data.datamodule import ImageDataModule
+from augcam.metrics import METRICS, Metric
 from augcam.runs.run_folder import RunFolder
+from augcam.training.callbacks.gradcam import epochs_between_panels
 from augcam.training.callbacks.history import Recorder
-from augcam.training.callbacks.pictures import tensorboard
+from augcam.training.callbacks.pictures import log_image
 from augcam.training.hardware import environment
 from augcam.training.module import Classifier
 from augcam.viz.figures import confusion_figure, curves_figure, figure_array
 from augcam.viz.grid import save_png
 
+log = logging.getLogger(__name__)
+
 
 def summary(
     config: Config,
-    folder: RunFolder,
     classifier: Classifier,
     trainer: Trainer,
     recorder: Recorder,
-    interrupted: bool,
+    status: Literal["finished", "interrupted", "failed"],
 ) -> dict[str, Any]:
     """The content of metrics.json: its keys are a contract that other programs rely on."""
     return {
-        "status": "interrupted" if interrupted else "finished",
+        "status": status,
         "name": config.name,
         "seed": config.seed,
         "epochs": len(recorder.history),
@@ -62,39 +67,64 @@ def summary(
     }
 
 
-def draw_figures(
-    folder: RunFolder,
-    classifier: Classifier,
-    trainer: Trainer,
-    recorder: Recorder,
-    metrics: Mapping[str, Any],
+def log_results(
+    config: Config, classifier: Classifier, trainer: Trainer, metrics: Mapping[str, Any]
 ) -> None:
-    """Curves and confusion matrices as PNG, the matrices and the final numbers in TensorBoard too."""
-    for quantity in ("loss", "accuracy"):
-        curves = {
-            split: [(int(r["epoch"]), r[f"{split}/{quantity}"]) for r in recorder.history
-                    if f"{split}/{quantity}" in r]
-            for split in ("train", "val")
-        }  # fmt: skip
-        save_png(figure_array(curves_figure(curves, quantity)), folder.figures / f"{quantity}.png")
-    writer = tensorboard(trainer)
-    for split, result in classifier.results.items():
-        confusion = np.asarray(result["confusion"])
-        picture = figure_array(confusion_figure(confusion, classifier.classes))
-        save_png(picture, folder.figures / f"confusion_{split}.png")
-        if writer:
-            writer.add_image(f"{split}/confusion", picture, metrics["epochs"], dataformats="HWC")
-    if isinstance(trainer.logger, TensorBoardLogger):
-        # The same flat keys in every run, or TensorBoard's HPARAMS page drops the column.
-        trainer.logger.log_hyperparams(flat_hparams(folder), flat_results(metrics))
-        trainer.logger.save()
-    if writer:
-        writer.flush()
+    """The final numbers and what the run was asked for, in every logger."""
+    for logger in trainer.loggers:
+        if isinstance(logger, TensorBoardLogger):
+            # The same flat keys in every run, or TensorBoard's HPARAMS page drops the column.
+            logger.log_hyperparams(flat_hparams(config), flat_results(metrics))
+        else:
+            logger.log_hyperparams(flat_hparams(config))
+            logger.log_metrics(flat_results(metrics), metrics["epochs"])
+        logger.save()
 
 
-def flat_hparams(folder: RunFolder) -> dict[str, float | str]:
+def draw_figures(
+    folder: RunFolder, classifier: Classifier, trainer: Trainer, metrics: Mapping[str, Any]
+) -> None:
+    """Curves and confusion matrices as PNG, the matrices in the loggers too.
+
+    The numbers are written by now: a picture that cannot be drawn costs a warning and no more.
+    """
+    drawings: list[Callable[[], None]] = [
+        partial(_draw_curves, folder, metrics["history"], quantity)
+        for quantity in ("loss", "accuracy")
+    ]
+    drawings += [
+        partial(_draw_confusion, folder, classifier, trainer, split, metrics["epochs"])
+        for split in classifier.results
+    ]
+    for draw in drawings:
+        try:
+            draw()
+        except Exception as error:
+            log.warning("a figure is missing: %s", " ".join(str(error).split()) or repr(error))
+    for logger in trainer.loggers:
+        logger.save()
+
+
+def _draw_curves(folder: RunFolder, history: Sequence[Mapping[str, float]], quantity: str) -> None:
+    curves = {
+        split: [(int(row["epoch"]), row[f"{split}/{quantity}"]) for row in history
+                if f"{split}/{quantity}" in row]
+        for split in ("train", "val")
+    }  # fmt: skip
+    save_png(figure_array(curves_figure(curves, quantity)), folder.figures / f"{quantity}.png")
+
+
+def _draw_confusion(
+    folder: RunFolder, classifier: Classifier, trainer: Trainer, split: str, epoch: int
+) -> None:
+    confusion = np.asarray(classifier.results[split]["confusion"])
+    picture = figure_array(confusion_figure(confusion, classifier.classes))
+    save_png(picture, folder.figures / f"confusion_{split}.png")
+    log_image(trainer, f"{split}/confusion", picture, epoch)
+
+
+def flat_hparams(config: Config) -> dict[str, float | str]:
     """What a run was asked for, as one flat, fixed set of keys."""
-    config = folder.config()
     return {
         "aug": config.aug_name,
         "data": config.data.name,
@@ -117,7 +147,7 @@ def flat_results(metrics: Mapping[str, Any]) -> dict[str, float]:
     return {
         f"final/{split}_{name}": metrics[split][name] if metrics[split] else float("nan")
         for split in ("val", "test")
-        for name in ("accuracy", "loss", "top5", "ece")
+        for name in (metric.name for metric in METRICS)
     }
 
 
@@ -139,8 +169,17 @@ def described(
             f"model    {config.model.label}: {parameters:,} parameters",
             f"device   {device_name(trainer)} x {trainer.world_size}, precision {trainer.precision}, "
             f"channels_last {bool(config.model.channels_last)}, {data.num_workers} loader workers",
+            *_panels(config),
         ]
     )
+
+
+def _panels(config: Config) -> list[str]:
+    explain, epochs = config.explain, config.trainer.max_epochs
+    every = epochs_between_panels(explain.every_n_epochs, epochs, explain.images)
+    if every == 1 or not explain.images:
+        return []
+    return [f"panels   {explain.images} images every {every} epochs, {epochs // every} times"]
 
 
 def device_name(trainer: Trainer) -> str:
@@ -160,9 +199,8 @@ def results_table(metrics: Mapping[str, Any]) -> Table:
     table = Table("", *heads, title=Text(f"{metrics['name']}, seed {metrics['seed']}: accuracy"))
     for column in table.columns[1:]:
         column.justify = "right"
-    table.add_row(
-        "all classes", *(f"{metrics[s]['accuracy']:.2%}" for s in splits), end_section=True
-    )
+    overall, *others = METRICS
+    table.add_row("all classes", *_cells(metrics, splits, overall), end_section=True)
     for name in metrics["classes"]:
         cells = [metrics[split]["accuracy_per_class"][name] for split in splits]
         table.add_row(name, *("-" if c is None or c != c else f"{c:.1%}" for c in cells))
@@ -171,8 +209,10 @@ def results_table(metrics: Mapping[str, Any]) -> Table:
         tested = (row for row in metrics["history"] if "val/accuracy" in row)
         best = max(tested, key=lambda row: row["val/accuracy"])
         table.add_row(f"best epoch: {best['epoch']}", f"{best['val/accuracy']:.2%}")
-    for key in ("top5", "loss", "ece"):
-        cells = [metrics[split][key] for split in splits]
-        form = "{:.2%}" if key == "top5" else "{:.4f}"
-        table.add_row(key, *("-" if c is None else form.format(c) for c in cells))
+    for metric in others:
+        table.add_row(metric.title, *_cells(metrics, splits, metric))
     return table
+
+
+def _cells(metrics: Mapping[str, Any], splits: Sequence[str], metric: Metric) -> list[str]:
+    return [metric.text(metrics[split].get(metric.name)) for split in splits]

@@ -1,7 +1,8 @@
-"""One run, from a config to metrics.json: build the parts, fit, test, write down what came out."""
+"""Going on with a stopped run: from which checkpoint, and under which config."""
 
 import logging
 from pathlib import Path
+from typing import Any
 
 from augcam.config.schema import Config
 from augcam.errors import UserError
@@ -10,21 +11,76 @@ from augcam.runs.run_folder import RunFolder
 
 log = logging.getLogger(__name__)
 
+# Without these nobody can go on to the result that the run would have had.
+_NEEDED = ("config", "random_state", "loops", "optimizer_states", "lr_schedulers", "callbacks")
+
 
 def resume_point(folder: RunFolder, config: Config) -> Path | None:
-    """The last checkpoint, where the run has one.
+    """The checkpoint that the run goes on from; None where no epoch had ended.
 
     Raises:
-        UserError: the checkpoint cannot be read, or Lightning cannot go on from it.
+        UserError: no checkpoint of the run can be used, or Lightning cannot go on from it.
     """
-    if not folder.last.is_file():
+    path, saved = newest_checkpoint(folder)
+    if path is None:
         return None
-    loops = read_checkpoint(folder.last)["loops"]["fit_loop"]
+    loops = saved["loops"]["fit_loop"]
     if config.trainer.max_steps != -1 and loops["epoch_loop.batch_progress"]["is_last_batch"]:
         # Lightning 2.6 then skips batches of the next epoch.
         raise UserError(
             f"run={folder}: stopped between two epochs, and with trainer.max_steps a run cannot go on "
             "from there; start it anew, with trainer.max_epochs if it may be stopped again"
         )
-    log.info("going on from %s", folder.last)
-    return folder.last
+    log.info("going on from %s", path)
+    return path
+
+
+def newest_checkpoint(folder: RunFolder) -> tuple[Path | None, dict[str, Any]]:
+    """The newest checkpoint that is whole, and its content; (None, {}) for a run without any.
+
+    A damaged `last.ckpt` is named, and the run goes back to the one before it.
+
+    Raises:
+        UserError: there are checkpoints, or there were, and none can be gone on from.
+    """
+    problems = []
+    for path in (folder.last, folder.previous):
+        if not path.is_file():
+            problems.append(f"{path} is missing")
+            continue
+        try:
+            saved = read_checkpoint(path)
+            if lacking := [key for key in _NEEDED if key not in saved]:
+                raise UserError(
+                    f"{path}: holds no {', '.join(lacking)}, so no run can go on from it"
+                )
+        except UserError as error:
+            problems.append(str(error))
+            continue
+        if problems:
+            log.warning("%s: going on from %s instead", problems[0], path)
+        return path, saved
+    anew = "start a new run; or, to start this one anew, remove its checkpoints/ and metrics.json"
+    if folder.last.exists() or folder.previous.exists():
+        raise UserError("\n".join([*problems, anew]))
+    if epochs := _epochs_on_record(folder):
+        raise UserError(
+            f"run={folder}: {folder.last.name} is missing, but {epochs} epochs were trained; {anew}"
+        )
+    if folder.best.is_file():
+        log.warning(
+            "%s: stopped before the first %s was written; starting from the first epoch",
+            folder, folder.last.name,
+        )  # fmt: skip
+    return None, {}
+
+
+def _epochs_on_record(folder: RunFolder) -> int:
+    """How many epochs the run is known to have ended, by what else is in its folder.
+
+    `best.ckpt` of a first epoch counts as none: it is written before the first `last.ckpt`.
+    """
+    epochs = (folder.metrics() or {}).get("epochs") or 0
+    if not epochs and folder.best.is_file():
+        epochs = int(read_checkpoint(folder.best).get("epoch", 0))
+    return epochs

@@ -1,27 +1,36 @@
 """One run, from a config to metrics.json: build the parts, fit, test, write down what came out."""
 
+import errno
 import logging
+import shlex
 import signal
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning import Trainer
 from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
 
 from augcam.config.model import ResNetConfig
 from augcam.config.schema import Config
+from augcam.data.datamodule import ImageDataModule
 from augcam.data.normalize import normalize
-from augcam.errors import UserError
+from augcam.errors import RunError, UserError
 from augcam.explain.cam import GradCAM
 from augcam.models.resnet import whitening_filters
+from augcam.runs.atomic import remove_leftovers
 from augcam.runs.build import build_data, start_from_weights
 from augcam.runs.run_folder import RunFolder
 from augcam.training.build import build_classifier
+from augcam.training.callbacks.finite_loss import NonFiniteError
 from augcam.training.callbacks.graceful_stop import Stopped
 from augcam.training.callbacks.history import Recorder
-from augcam.training.results import described, draw_figures, summary
+from augcam.training.module import Classifier
+from augcam.training.results import described, draw_figures, log_results, summary
 from augcam.training.resume import resume_point
 from augcam.training.trainer import build_trainer, quiet_libraries
 
@@ -51,58 +60,153 @@ def train(config: Config, folder: RunFolder) -> RunResult:
 
     Raises:
         UserError: the data, the augmentation, or what the Trainer was asked for is wrong.
+        RunError: the loss is not finite any more, or the disk does not take what is written. What was
+            saved before stays, and metrics.json says `failed` where it can be written.
     """
     earlier = folder.metrics()
     if earlier and earlier.get("status") == "finished":
+        tidy(folder)
         log.info("%s has finished: nothing to do", folder)
         return RunResult(folder, earlier)
 
+    resume_from = resume_point(folder, config)
     quiet_libraries()
     pl.seed_everything(config.seed, workers=True, verbose=False)
+    data = read_data(config)
+    classifier = build_classifier(config, data.classes)
+    if resume_from is None:
+        start_from_weights(classifier.network, config, len(data.classes))
+    whiten_first_layer(config, classifier, data)
+    check_target_layer(config, classifier, data)
+    recorder = Recorder(config.trainer.log_every_n_steps)
+    trainer = build_trainer(config, folder, data, recorder)
+    announce(config, folder, data, classifier, trainer)
+    writes = trainer.is_global_zero and not config.trainer.fast_dev_run
+    if writes:
+        remove_leftovers(folder.path)
+    try:
+        with disk_faults_in_words(folder):
+            signum = fit_and_test(trainer, classifier, data, folder, resume_from)
+            metrics = summary(
+                config, classifier, trainer, recorder, "interrupted" if signum else "finished"
+            )
+            if writes:
+                folder.write_metrics(metrics)  # the numbers first: pictures can be made again
+    except RunError as error:
+        failed = summary(config, classifier, trainer, recorder, "failed") | {"failure": str(error)}
+        if writes:
+            with suppress(OSError):
+                folder.write_metrics(failed)
+        raise
+    if writes and signum is None:
+        tidy(folder)
+        log_results(config, classifier, trainer, metrics)
+        draw_figures(folder, classifier, trainer, metrics)
+    return RunResult(folder, metrics, signum)
+
+
+def tidy(folder: RunFolder) -> None:
+    """Remove what only a run that is stopped again would need."""
+    folder.previous.unlink(missing_ok=True)
+    remove_leftovers(folder.path)
+
+
+def read_data(config: Config) -> ImageDataModule:
+    """The run's images, read and split."""
     data = build_data(config)
     data.prepare_data()
     data.setup("fit")
-    classifier = build_classifier(config, data.classes)
-    if not folder.last.is_file():
-        start_from_weights(classifier.network, config, len(data.classes))
-    if isinstance(config.model, ResNetConfig) and config.model.whiten:
-        pixels = data.train_set.images[
-            ..., 0
-        ].size  # of a million of them: all would fill the memory
-        some = data.train_set.images[:: max(1, pixels // 1_024_000)]
-        images = normalize(torch.from_numpy(some.copy()), data.mean, data.std)
-        classifier.network.get_parameter("conv1.0.weight").data.copy_(whitening_filters(images))
+    return data
+
+
+def whiten_first_layer(config: Config, classifier: Classifier, data: ImageDataModule) -> None:
+    """Where the model has a whitened first layer: its filters from the training images."""
+    if not (isinstance(config.model, ResNetConfig) and config.model.whiten):
+        return
+    pixels = data.train_set.images[..., 0].size  # of a million of them: all would fill the memory
+    some = data.train_set.images[:: max(1, pixels // 1_024_000)]
+    images = normalize(torch.from_numpy(some.copy()), data.mean, data.std)
+    classifier.network.get_parameter("conv1.0.weight").data.copy_(whitening_filters(images))
+
+
+def check_target_layer(config: Config, classifier: Classifier, data: ImageDataModule) -> None:
+    """Explain one blank image: a layer that is not there is known now, not after the first epoch."""
     if config.explain.images and not config.model.compile:
-        # A layer that is not there is told now, and not after the first epoch.
         with GradCAM(classifier.network, (config.explain.layer,), config.explain.method) as cam:
             cam(torch.zeros(1, 3, *data.train_set.images.shape[1:3]))
-    recorder = Recorder(config.trainer.log_every_n_steps)
-    trainer = build_trainer(config, folder, data, recorder)
-    if trainer.is_global_zero:
-        log.info(described(config, folder, data, classifier, trainer))
-    if config.data.holdout == "test" and trainer.is_global_zero:
+
+
+def announce(
+    config: Config,
+    folder: RunFolder,
+    data: ImageDataModule,
+    classifier: Classifier,
+    trainer: Trainer,
+) -> None:
+    """What is about to run, in the log."""
+    if not trainer.is_global_zero:
+        return
+    log.info(described(config, folder, data, classifier, trainer))
+    if config.data.holdout == "test":
         log.warning(
             "data.holdout=test: every epoch is validated on the test set, and best.ckpt chosen by it; "
             "such numbers compare only with others made so"
         )
 
-    signum = None
-    resume_from = resume_point(folder, config)
+
+def fit_and_test(
+    trainer: Trainer,
+    classifier: Classifier,
+    data: ImageDataModule,
+    folder: RunFolder,
+    resume_from: Path | None,
+) -> int | None:
+    """Train from where the run is to its end, and test; the signal that stopped it, or None.
+
+    Raises:
+        UserError: Lightning refuses what it was asked for.
+        NonFiniteError: with the checkpoint that remains.
+    """
     try:
         trainer.fit(classifier, data, ckpt_path=resume_from, weights_only=True)
         trainer.test(classifier, data, verbose=False)
     except Stopped as stop:
-        signum = stop.signum
+        return stop.signum
     except SIGTERMException:  # before training began
-        signum = signal.SIGTERM
+        return signal.SIGTERM
     except SystemExit:  # Lightning's answer to a second Ctrl-C
-        signum = signal.SIGINT
+        return signal.SIGINT
     except MisconfigurationException as error:
         raise UserError(f"trainer: {' '.join(str(error).split())}") from None
+    except NonFiniteError as error:
+        kept = f"the last good checkpoint is {folder.last}" if folder.last.is_file() else (
+            "no epoch had ended: there is no checkpoint"
+        )  # fmt: skip
+        raise RunError(
+            f"{error}; {kept}\na lower optim.lr, in a new run, is the usual remedy"
+        ) from None
+    return None
 
-    metrics = summary(config, folder, classifier, trainer, recorder, interrupted=signum is not None)
-    if trainer.is_global_zero and not config.trainer.fast_dev_run:
-        if signum is None:
-            draw_figures(folder, classifier, trainer, recorder, metrics)
-        folder.write_metrics(metrics)  # last: a run that says "finished" has all its files
-    return RunResult(folder, metrics, signum)
+
+_REMEDIES = {
+    errno.ENOSPC: "free space", errno.EDQUOT: "free space", errno.EIO: "see to the disk",
+    errno.EACCES: "make it writable", errno.EPERM: "make it writable", errno.EROFS: "make it writable",
+}  # fmt: skip
+
+
+@contextmanager
+def disk_faults_in_words(folder: RunFolder) -> Iterator[None]:
+    """Inside, a disk that is full, failing or closed to us ends the run with what to do next.
+
+    Raises:
+        RunError: in place of the OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _REMEDIES:
+            raise
+        raise RunError(
+            f"{error.filename or folder}: {error.strerror}\n{_REMEDIES[error.errno]}, "
+            f"then go on: python train.py run={shlex.quote(str(folder))}"
+        ) from error

@@ -1,22 +1,24 @@
-"""One run, from a config to metrics.json: build the parts, fit, test, write down what came out."""
+"""Lightning's Trainer as a config asks for it: flags, loggers and callbacks."""
 
 import logging
+import threading
 import warnings
-from typing import Any
 
 import torch
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from tensorboard.summary.writer import event_file_writer
 
 from augcam.config.schema import Config
 from augcam.data.datamodule import ImageDataModule
 from augcam.data.loader import uses_gpu
 from augcam.errors import UserError
 from augcam.runs.run_folder import RunFolder
-from augcam.training.callbacks.checkpoints import AtomicCheckpoints, Checkpoint
+from augcam.training.callbacks.checkpoints import AtomicCheckpoints, checkpoints
+from augcam.training.callbacks.finite_loss import FiniteLoss
 from augcam.training.callbacks.graceful_stop import GracefulStop
-from augcam.training.callbacks.gradcam import GradCamPanels
+from augcam.training.callbacks.gradcam import GradCamPanels, epochs_between_panels
 from augcam.training.callbacks.history import Recorder
 from augcam.training.callbacks.predictions import TestPredictions
 from augcam.training.callbacks.preview import AugmentationPreview, first_of_each_class
@@ -42,6 +44,7 @@ def build_trainer(
     preview = first_of_each_class(data.train_set.labels, config.preview.samples)
     callbacks: list[Callback] = [
         recorder,
+        FiniteLoss(config.trainer.log_every_n_steps),
         *([ProgressDisplay(recorder)] if show_bar else []),
         AugmentationPreview(
             data.train_set.images[preview],
@@ -54,7 +57,10 @@ def build_trainer(
             data.classes,
             data.mean,
             data.std,
-            **config.explain.model_dump(),
+            **config.explain.model_dump(exclude={"every_n_epochs"}),
+            every_n_epochs=epochs_between_panels(
+                config.explain.every_n_epochs, config.trainer.max_epochs, config.explain.images
+            ),
             seed=config.seed,
             figures=folder.figures,
         ),
@@ -70,7 +76,7 @@ def build_trainer(
                 folder.path, name="", version="", default_hp_metric=False, max_queue=1000
             ),
             callbacks=callbacks,
-            plugins=[AtomicCheckpoints(config)],
+            plugins=[AtomicCheckpoints(config, folder)],
             enable_progress_bar=False,  # ours is a callback
             enable_model_summary=False,
             use_distributed_sampler=False,  # the data module shards by itself
@@ -79,21 +85,6 @@ def build_trainer(
         raise UserError(f"trainer: {' '.join(str(error).split())}") from None
     except (ValueError, TypeError, RuntimeError) as error:
         raise UserError(f"trainer: {' '.join(str(error).split())[:300]}") from None
-
-
-def checkpoints(config: Config, folder: RunFolder) -> list[Callback]:
-    """`last.ckpt` after every epoch, `best.ckpt` at the highest validation accuracy."""
-    always: dict[str, Any] = {
-        "dirpath": folder.checkpoints,
-        "save_on_train_epoch_end": True,
-        "enable_version_counter": False,
-        "auto_insert_metric_name": False,
-    }
-    kept: list[Callback] = [Checkpoint(filename="last", **always)]
-    if config.data.holdout and config.trainer.limit_val_batches != 0:
-        best = Checkpoint(filename="best", monitor="val/accuracy", mode="max", **always)
-        kept.append(best)
-    return kept
 
 
 def quiet_libraries() -> None:
@@ -107,3 +98,10 @@ def quiet_libraries() -> None:
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     # Continuing a run in its own folder is what run=DIR is for.
     warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
+    threading.excepthook = _without_event_writer
+
+
+def _without_event_writer(failure: threading.ExceptHookArgs) -> None:
+    """TensorBoard's thread hands its error to the main thread, which ends the run and reports it."""
+    if not isinstance(failure.thread, event_file_writer._AsyncWriterThread):
+        threading.__excepthook__(failure)

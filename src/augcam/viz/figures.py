@@ -1,11 +1,9 @@
-"""Arrays -> captioned grids and figures; shared by training, preview, explain and report.
-
-All text is drawn here, in one font, so that every picture of a run looks alike.
-"""
+"""Numbers -> figures: curves over epochs and confusion matrices, drawn without a display."""
 
 import math
 from collections.abc import Mapping, Sequence
 
+import matplotlib
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import PowerNorm
@@ -13,6 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from augcam.errors import UserError
+
+# Labels come from the names of folders: a dollar sign in one is no mathematics.
+matplotlib.rcParams["text.parse_math"] = False
 
 
 def figure_array(figure: Figure) -> np.ndarray:

@@ -3,6 +3,7 @@
 All text is drawn here, in one font, so that every picture of a run looks alike.
 """
 
+import io
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -13,6 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from augcam.errors import UserError
+from augcam.runs.atomic import write_atomically
 
 GAP = 6  # pixels between cells and around the grid
 
@@ -133,10 +135,16 @@ def augmentation_grid(
     return captioned_grid(rows, captions, headings)
 
 
+def png_bytes(picture: Image.Image, optimize: bool = False) -> bytes:
+    """A picture as the content of a PNG file."""
+    content = io.BytesIO()
+    picture.save(content, format="PNG", optimize=optimize)
+    return content.getvalue()
+
+
 def save_png(picture: np.ndarray, path: Path) -> None:
-    """Write a uint8 (H, W, 3) picture, making its folder if need be."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(picture).save(path, format="PNG")
+    """Write a uint8 (H, W, 3) picture whole or not at all, making its folder if need be."""
+    write_atomically(path, png_bytes(Image.fromarray(picture)))
 
 
 @lru_cache(maxsize=1)

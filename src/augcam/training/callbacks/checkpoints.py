@@ -1,6 +1,5 @@
-"""One run, from a config to metrics.json: build the parts, fit, test, write down what came out."""
+"""Checkpoints that are whole or not there, and in an order that a kill cannot spoil."""
 
-import errno
 import os
 from pathlib import Path
 from typing import Any
@@ -8,10 +7,30 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
-from pytorch_lightning import Trainer
+from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 from augcam.config.schema import Config, plain
+from augcam.runs.atomic import atomic_file
+from augcam.runs.run_folder import RunFolder
+
+
+def checkpoints(config: Config, folder: RunFolder) -> list[Callback]:
+    """`best.ckpt` at the highest validation accuracy, `last.ckpt` after every epoch, in this order.
+
+    A run goes on from `last.ckpt`. Killed between the two, it makes the epoch again and writes the
+    same `best.ckpt` once more; the other way round it would take the epoch for done and never write it.
+    """
+    always: dict[str, Any] = {
+        "dirpath": folder.checkpoints,
+        "save_on_train_epoch_end": True,
+        "enable_version_counter": False,
+        "auto_insert_metric_name": False,
+    }
+    kept: list[Callback] = [Checkpoint(filename="last", **always)]
+    if config.data.holdout and config.trainer.limit_val_batches != 0:
+        kept.insert(0, Checkpoint(filename="best", monitor="val/accuracy", mode="max", **always))
+    return kept
 
 
 class Checkpoint(ModelCheckpoint):
@@ -35,23 +54,26 @@ class Checkpoint(ModelCheckpoint):
 
 
 class AtomicCheckpoints(TorchCheckpointIO):
-    """Checkpoints that a kill cannot leave half-written, and that hold the run's config."""
+    """Checkpoints that a kill cannot leave half-written, and that hold the run's config.
 
-    def __init__(self, config: Config) -> None:
+    The `last.ckpt` that a new one replaces stays beside it as `previous.ckpt`, for the day on which
+    the disk gives back other bits than it was given.
+    """
+
+    def __init__(self, config: Config, folder: RunFolder) -> None:
         self.config = config
+        self.folder = folder
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | os.PathLike, storage_options: Any = None
     ) -> None:
         target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        beside = target.with_name(f".{target.name}.{os.getpid()}")
-        try:
-            torch.save(checkpoint | {"config": plain(self.config)}, beside)
-            beside.replace(target)
-        except RuntimeError as error:
-            if "write" not in str(error):
+        keep = self.folder.previous if target.name == self.folder.last.name else None
+        with atomic_file(target, keep) as file:
+            try:
+                torch.save(checkpoint | {"config": plain(self.config)}, file)
+            except RuntimeError as error:
+                # torch's writer hides what the file said behind a complaint about its position.
+                if isinstance(error.__context__, OSError):
+                    raise error.__context__ from None
                 raise
-            raise OSError(errno.ENOSPC, "no space left for a checkpoint", str(target)) from None
-        finally:
-            beside.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""What a run shows and keeps while it goes on: scalars, progress, previews, and a clean stop."""
+"""Ctrl-C and SIGTERM: stop between two batches, with everything saved."""
 
 import logging
 import signal

@@ -1,19 +1,20 @@
 """The Lightning callback: each epoch's mistakes and where the network looked, in TensorBoard."""
 
+import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning import Callback, Trainer
-from pytorch_lightning.loggers import TensorBoardLogger
 from torch import Tensor
 
 from augcam.explain.cam import GradCAM
 from augcam.explain.overlay import overlay
-from augcam.viz.grid import captioned_grid, denormalize, save_png
+from augcam.training.callbacks.pictures import epochs_done, keep_picture, log_image, log_scalars
+from augcam.viz.grid import captioned_grid, denormalize
 
 
 class GradCamPanels(Callback):
@@ -76,7 +77,7 @@ class GradCamPanels(Callback):
         return (
             self.images > 0
             and not trainer.sanity_checking
-            and (trainer.current_epoch + 1) % self.every_n_epochs == 0
+            and epochs_done(trainer) % self.every_n_epochs == 0
         )
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: pl.LightningModule) -> None:
@@ -132,10 +133,7 @@ class GradCamPanels(Callback):
         if self._tracked is not None:
             self._draw(trainer, pl_module, images, labels)
         seconds = time.perf_counter() - began
-        if isinstance(trainer.logger, TensorBoardLogger):
-            trainer.logger.experiment.add_scalar(
-                "gradcam/seconds", seconds, trainer.current_epoch + 1
-            )
+        log_scalars(trainer, {"gradcam/seconds": seconds}, epochs_done(trainer))
 
     def _draw(
         self, trainer: Trainer, pl_module: pl.LightningModule, images: Tensor, labels: Tensor
@@ -161,8 +159,6 @@ class GradCamPanels(Callback):
             for true, said, sure in zip(truth, predicted, confidence, strict=True)
         ]
         headings = ["image", "CAM of\npredicted", "CAM of\ntrue"]
-        epoch = trainer.current_epoch + 1
-        logger = trainer.logger
         for name, part in (
             ("misclassified", slice(0, len(images))),
             ("tracked", slice(len(images), None)),
@@ -170,6 +166,16 @@ class GradCamPanels(Callback):
             if not rows[part]:
                 continue  # nothing is wrong any more
             picture = captioned_grid(rows[part], captions[part], headings)
-            if isinstance(logger, TensorBoardLogger):
-                logger.experiment.add_image(f"gradcam/{name}", picture, epoch, dataformats="HWC")
-                save_png(picture, self.figures / f"gradcam_{name}.png")
+            log_image(trainer, f"gradcam/{name}", picture, epochs_done(trainer))
+            if not trainer.fast_dev_run:  # type: ignore[attr-defined]
+                keep_picture(picture, self.figures / f"gradcam_{name}.png")
+
+
+def epochs_between_panels(every_n_epochs: int | Literal["auto"], epochs: int, images: int) -> int:
+    """`explain.every_n_epochs` as a number: `auto` makes at most 50 pairs of pictures in a run.
+
+    A pair of 8 images each takes about 0.2 MB of an event file; more images make fewer pairs.
+    """
+    if every_n_epochs != "auto":
+        return every_n_epochs
+    return max(1, math.ceil(epochs * max(images, 8) / (50 * 8)))

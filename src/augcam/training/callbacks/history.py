@@ -1,4 +1,4 @@
-"""What a run shows and keeps while it goes on: scalars, progress, previews, and a clean stop."""
+"""The run's history, epoch by epoch, its speed, and its scalars in the loggers."""
 
 import logging
 import time
@@ -9,18 +9,22 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning import Callback, Trainer
 
-from augcam.training.callbacks.pictures import epochs_done, tensorboard
+from augcam.training.callbacks.finite_loss import learning_rate
+from augcam.training.callbacks.pictures import epochs_done, log_scalars, tensorboard
 from augcam.training.module import Classifier
 
 log = logging.getLogger(__name__)
 
 
 class Recorder(Callback):
-    """Keeps the run's history and speed, and writes its scalars to TensorBoard.
+    """Keeps the run's history and speed, and gives its scalars to the loggers.
 
     Epoch scalars stand at the epoch's number (from 1), `lr` and `train/step_loss` at the optimizer
     step, every `log_every_n_steps`. `history` has one flat row an epoch; it survives a resume, and so
     do the clocks.
+
+    The first of the callbacks: what the others do after a batch, after validation and at an epoch's
+    end (pictures, checkpoints) is no part of `train_seconds`.
     """
 
     def __init__(self, log_every_n_steps: int) -> None:
@@ -29,7 +33,8 @@ class Recorder(Callback):
         self.images = 0
         self.train_seconds = 0.0
         self.wall_seconds_before = 0.0
-        self._began = self._mark = time.perf_counter()
+        self._began = time.perf_counter()
+        self._mark: float | None = None  # when the wait for the batch under way began
         self._validated = False
 
     @property
@@ -39,7 +44,10 @@ class Recorder(Callback):
 
     @property
     def images_per_second(self) -> float:
-        """Training images a second, validation and pictures left out; 0.0 before the first batch."""
+        """Training images a second: from asking for a batch to the end of its step, over the batches.
+
+        Validation, pictures and checkpoints are left out. 0.0 before the first batch.
+        """
         return self.images / self.train_seconds if self.train_seconds else 0.0
 
     def state_dict(self) -> dict[str, Any]:
@@ -57,20 +65,20 @@ class Recorder(Callback):
         self.wall_seconds_before = state_dict["wall_seconds"]
 
     def on_train_start(self, trainer: Trainer, pl_module: pl.LightningModule) -> None:
-        self._mark = time.perf_counter()
+        self._mark = time.perf_counter()  # an epoch that goes on in its middle has no start
         writer = tensorboard(trainer)
         if writer and not self.history:
             writer.add_custom_scalars(_LAYOUT)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: pl.LightningModule) -> None:
+        self._mark = time.perf_counter()  # by now the checkpoints of the epoch before are written
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         # Before the step: after a OneCycle's last step the stored rate is past the end of the cycle.
-        writer = tensorboard(trainer)
-        if writer and batch_idx % self.log_every_n_steps == 0:
-            writer.add_scalar(
-                "lr", trainer.optimizers[0].param_groups[0]["lr"], trainer.global_step
-            )
+        if batch_idx % self.log_every_n_steps == 0:
+            log_scalars(trainer, {"lr": learning_rate(trainer)}, trainer.global_step)
 
     def on_train_batch_end(
         self,
@@ -83,17 +91,21 @@ class Recorder(Callback):
         if trainer.is_last_batch and pl_module.device.type == "cuda":
             torch.cuda.synchronize()  # the steps that are queued belong to the epoch's time
         now = time.perf_counter()
-        self.train_seconds += now - self._mark
-        self._mark = now
-        self.images += len(batch[1]) * trainer.world_size
-        writer = tensorboard(trainer)
-        if writer and batch_idx % self.log_every_n_steps == 0:
-            loss = outputs["loss"] * trainer.accumulate_grad_batches  # Lightning has divided it
-            writer.add_scalar("train/step_loss", float(loss), trainer.global_step)
+        # After a validation in mid-epoch nothing says when the pictures were drawn and the wait for
+        # the next batch began: that batch is not counted, neither its images nor its time.
+        if self._mark is not None:
+            self.train_seconds += now - self._mark
+            self.images += len(batch[1]) * trainer.world_size
+        if trainer.is_global_zero and batch_idx % self.log_every_n_steps == 0:
+            loss = float(outputs["loss"]) * trainer.accumulate_grad_batches  # Lightning divided it
+            log_scalars(trainer, {"train/step_loss": loss}, trainer.global_step)
+        self._mark = time.perf_counter()
+
+    def on_validation_start(self, trainer: Trainer, pl_module: pl.LightningModule) -> None:
+        self._mark = None
 
     def on_validation_end(self, trainer: Trainer, pl_module: pl.LightningModule) -> None:
         self._validated = not trainer.sanity_checking
-        self._mark = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, Classifier)
@@ -105,12 +117,9 @@ class Recorder(Callback):
         self._validated = False
         row = {"epoch": epoch} | {k: v for k, v in values.items() if "/accuracy_class/" not in k}
         self.history.append(row | {"wall_seconds": round(self.wall_seconds, 1)})
-        if writer := tensorboard(trainer):
-            for name, value in values.items():
-                writer.add_scalar(name, value, epoch)
+        log_scalars(trainer, values, epoch)
         if trainer.is_global_zero:
             log.info(epoch_line(row, trainer.max_epochs or 0, self.images_per_second))
-        self._mark = time.perf_counter()
 
 
 def epoch_line(row: Mapping[str, float], epochs: int, images_per_second: float) -> str:

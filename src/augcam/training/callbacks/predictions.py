@@ -1,4 +1,4 @@
-"""One run, from a config to metrics.json: build the parts, fit, test, write down what came out."""
+"""What the network predicts for each test image, kept beside the numbers."""
 
 from pathlib import Path
 from typing import Any
@@ -8,9 +8,11 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning import Callback, Trainer
 
+from augcam.runs.atomic import atomic_file
+
 
 class TestPredictions(Callback):
-    """Keeps what the network said of each test image, so that runs can be compared image by image.
+    """Keeps the network's prediction for each test image, so that runs can be compared image by image.
 
     The file has `label` and `predicted`, uint16 (N,), and `confidence`, float16 (N,), in the test
     set's order.
@@ -18,7 +20,7 @@ class TestPredictions(Callback):
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._seen: list[torch.Tensor] = []
+        self._rows: list[torch.Tensor] = []
 
     def on_test_batch_end(
         self,
@@ -32,11 +34,11 @@ class TestPredictions(Callback):
         _images, labels, index = batch
         confidence, predicted = outputs.softmax(dim=1).max(dim=1)
         columns = [part.cpu().double() for part in (index, labels, predicted, confidence)]
-        self._seen.append(torch.stack(columns, dim=1))
+        self._rows.append(torch.stack(columns, dim=1))
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: pl.LightningModule) -> None:
-        rows = torch.cat(self._seen)
-        self._seen.clear()
+        rows = torch.cat(self._rows)
+        self._rows.clear()
         if trainer.world_size > 1:
             gathered: list[Any] = [None] * trainer.world_size
             torch.distributed.all_gather_object(gathered, rows)
@@ -44,13 +46,10 @@ class TestPredictions(Callback):
         if not trainer.is_global_zero:
             return
         rows = rows[rows[:, 0].argsort()]
-        # Written under another name first: a reader never sees half of it.
-        beside = self.path.with_name(f".{self.path.name}")
-        with beside.open("wb") as file:
+        with atomic_file(self.path) as file:
             np.savez_compressed(
                 file,
                 label=rows[:, 1].numpy().astype(np.uint16),
                 predicted=rows[:, 2].numpy().astype(np.uint16),
                 confidence=rows[:, 3].numpy().astype(np.float16),
             )
-        beside.replace(self.path)

@@ -1,4 +1,4 @@
-"""What a run shows and keeps while it goes on: scalars, progress, previews, and a clean stop."""
+"""What the augmentation does to the training images, shown once, before the first epoch."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,8 +9,8 @@ import torch
 from pytorch_lightning import Callback, Trainer
 
 from augcam.data.augment.pipeline import Pipeline
-from augcam.training.callbacks.pictures import tensorboard
-from augcam.viz.grid import augmentation_grid, save_png
+from augcam.training.callbacks.pictures import keep_picture, log_image
+from augcam.viz.grid import augmentation_grid
 
 
 class AugmentationPreview(Callback):
@@ -36,12 +36,13 @@ class AugmentationPreview(Callback):
         self.pipeline, self.draws, self.path = pipeline, draws, path
 
     def on_fit_start(self, trainer: Trainer, pl_module: pl.LightningModule) -> None:
-        writer = tensorboard(trainer)
-        if writer is None or len(self.images) == 0 or trainer.current_epoch > 0:
+        if not trainer.is_global_zero or trainer.fast_dev_run or len(self.images) == 0:  # type: ignore[attr-defined]
+            return
+        if trainer.current_epoch > 0:
             return
         picture = augmentation_grid(self.images, self.captions, self.pipeline, self.draws)
-        writer.add_image("augmentation/preview", picture, 0, dataformats="HWC")
-        save_png(picture, self.path)
+        log_image(trainer, "augmentation/preview", picture, 0)
+        keep_picture(picture, self.path)
 
 
 def first_of_each_class(labels: torch.Tensor | np.ndarray, count: int) -> list[int]:

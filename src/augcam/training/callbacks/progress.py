@@ -1,4 +1,4 @@
-"""What a run shows and keeps while it goes on: scalars, progress, previews, and a clean stop."""
+"""How far the run is, on a terminal and in a log file."""
 
 import logging
 import time

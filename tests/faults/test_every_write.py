@@ -1,0 +1,112 @@
+"""Killed or refused the disk at any write, a run goes on to the result that it would have had."""
+
+import random
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.faults.harness import (
+    Fault,
+    Write,
+    differences,
+    exit_status,
+    faults,
+    outcome,
+    recorded,
+    start,
+)
+
+# Two runs of the same program take the events to the disk at other moments: a thread writes them.
+SAMPLE = 12  # points in the quick test, spread over the run
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory) -> tuple[dict[str, Any], list[Write], float]:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    began = time.monotonic()
+    status = exit_status(start(folder / "run", folder / "log.txt"))
+    assert status == 0, (folder / "log.txt").read_text()
+    return outcome(folder / "run"), recorded(folder / "log.txt"), time.monotonic() - began
+
+
+def problems_after(folder: Path, fault: Fault, expected: dict[str, Any]) -> list[str]:
+    """Let the fault happen, go on until the run is done, and compare; what is wrong."""
+    folder.mkdir()
+    log = folder / "log.txt"
+    status = exit_status(start(folder / "run", log, fault=fault))
+    if f"STRUCK {fault}" not in log.read_text():
+        return ["not reached"]
+    found = []
+    if fault.what == "kill":
+        if status != -9:
+            found.append(f"killed, and it ended with {status}")
+    elif status not in (0, 1, 2):
+        found.append(f"status {status}")
+    if "Traceback" in log.read_text():
+        found.append("a traceback")
+    again = exit_status(start(folder / "run", log))
+    if again != 0:
+        return [*found, f"going on: status {again}", *log.read_text().splitlines()[-3:]]
+    found += differences(expected, outcome(folder / "run"))
+    left = [p.name for p in (folder / "run").rglob("*")
+            if p.name.startswith(".") and p.name not in (".hydra", ".lock")]  # fmt: skip
+    if left or (folder / "run" / "checkpoints" / "previous.ckpt").exists():
+        found.append(f"left behind: {left or 'previous.ckpt'}")
+    return found
+
+
+def check(points: list[Fault], expected: dict[str, Any], tmp_path: Path) -> None:
+    wrong, reached = {}, 0
+    for number, fault in enumerate(points):
+        folder = tmp_path / str(number)
+        found = problems_after(folder, fault, expected)
+        if found == ["not reached"] and fault.write.file == "events":
+            continue
+        reached += 1
+        if found:
+            wrong[str(fault)] = found
+            print(f"WRONG {fault}: {found}", flush=True)
+        shutil.rmtree(folder)
+    print(f"{reached} of {len(points)} points reached, {reached - len(wrong)} bit-identical")
+    assert not wrong, "\n".join(f"{fault}: {found}" for fault, found in wrong.items())
+
+
+def test_a_sample_of_the_writes(undisturbed, tmp_path):
+    expected, writes, _ = undisturbed
+    points = [fault for fault in faults(writes) if fault.write.file != "events"]
+    assert len(points) > 150
+    check(points[:: len(points) // SAMPLE], expected, tmp_path)
+
+
+@pytest.mark.slow
+def test_every_write(undisturbed, tmp_path):
+    expected, writes, _ = undisturbed
+    points = list(faults(writes))
+    assert len(points) >= 200
+    check(points, expected, tmp_path)
+
+
+@pytest.mark.slow
+def test_killed_at_random_moments(undisturbed, tmp_path):
+    expected, _, seconds = undisturbed
+    moments = random.Random(0)
+    wrong = []
+    for number in range(40):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        killed = 0
+        process = start(folder / "run", folder / "log.txt")
+        process.join(moments.uniform(0.1, 1.1) * seconds)
+        if process.exitcode is None:
+            process.kill()
+            killed += 1
+        process.join()
+        status = exit_status(start(folder / "run", folder / "log.txt"))
+        found = differences(expected, outcome(folder / "run")) if status == 0 else [f"{status}"]
+        if found:
+            wrong.append((number, found))
+        shutil.rmtree(folder)
+    assert not wrong
