@@ -48,3 +48,48 @@ def test_without_it_the_optimizer_is_as_it_was():
     classifier = build_classifier(config, "abcdefghij")
     optimizer = classifier.make_optimizer([{"params": [nn.Parameter(nn.Linear(1, 1).weight.data)]}])
     assert len(optimizer.param_groups) == 1
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["scheduler=step", "scheduler.step_size=0"],
+        ["scheduler=cosine", "scheduler.eta_min=null"],
+        ["scheduler.div_factor=0"],
+        ["scheduler=step", "scheduler.gamma=-1", "scheduler.step_size=1"],
+        ["scheduler=multistep", "scheduler.milestones=[0.3]", "scheduler.gamma=1e200", "optim.lr=1e200"],
+    ],
+    ids=lambda overrides: overrides[-1],
+)  # fmt: skip
+def test_a_schedule_that_breaks_is_refused(overrides):
+    config = validate(compose(["model=resnet10", "model.width=8", *overrides]))
+
+    def make():
+        build_classifier(config, map(str, range(10))).make_scheduler(None, 20)
+
+    with pytest.raises(UserError, match=r"^scheduler: \w+ with "):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (
+            ["scheduler.total_steps=3"],
+            r"scheduler: OneCycleLR with .*total_steps=3.*3 of its steps",
+        ),
+        (["trainer.val_check_interval=1000"], r"trainer: .*val_check_interval.*1000.*\(2\)"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_what_does_not_fit_the_length_of_the_run_is_refused_before_training(
+    tmp_path, overrides, words, monkeypatch
+):
+    from augcam.training.module import Classifier
+
+    def no_training(*_arguments):
+        raise AssertionError("training began")
+
+    monkeypatch.setattr(Classifier, "training_step", no_training)
+    with pytest.raises(UserError, match=words):
+        tiny_run(tmp_path / "run", *overrides)

@@ -63,9 +63,9 @@ def newest_checkpoint(folder: RunFolder) -> tuple[Path | None, dict[str, Any]]:
     anew = "start a new run; or, to start this one anew, remove its checkpoints/ and metrics.json"
     if folder.last.exists() or folder.previous.exists():
         raise UserError("\n".join([*problems, anew]))
-    if epochs := _epochs_on_record(folder):
+    if epochs := _epochs_saved(folder):
         raise UserError(
-            f"run={folder}: {folder.last.name} is missing, but {epochs} epochs were trained; {anew}"
+            f"run={folder}: {folder.last.name} is missing, and it held {epochs} epochs or more\n{anew}"
         )
     if folder.best.is_file():
         log.warning(
@@ -75,12 +75,11 @@ def newest_checkpoint(folder: RunFolder) -> tuple[Path | None, dict[str, Any]]:
     return None, {}
 
 
-def _epochs_on_record(folder: RunFolder) -> int:
-    """How many epochs the run is known to have ended, by what else is in its folder.
+def _epochs_saved(folder: RunFolder) -> int:
+    """How many epochs at least had a `last.ckpt` once, by what else is in the folder.
 
-    `best.ckpt` of a first epoch counts as none: it is written before the first `last.ckpt`.
+    The newest of those on record counts for none: a run can end just before it is written, and
+    `best.ckpt` comes first.
     """
-    epochs = (folder.metrics() or {}).get("epochs") or 0
-    if not epochs and folder.best.is_file():
-        epochs = int(read_checkpoint(folder.best).get("epoch", 0))
-    return epochs
+    best = read_checkpoint(folder.best).get("epoch", 0) if folder.best.is_file() else 0
+    return max(best, ((folder.metrics() or {}).get("epochs") or 0) - 1)

@@ -1,0 +1,112 @@
+"""Going on with a stopped run: from the newest checkpoint that is whole, and never silently anew."""
+
+import logging
+import random
+
+import pytest
+import torch
+
+from augcam.errors import UserError
+from tests.training.conftest import same, tiny_run, weights
+
+
+def flipped(path, where: int):
+    content = bytearray(path.read_bytes())
+    content[where] ^= 0x10
+    path.write_bytes(content)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    return tiny_run(tmp_path_factory.mktemp("whole") / "run").folder
+
+
+def test_a_run_that_died_goes_on_to_the_same_weights(tmp_path, whole, died_in_epoch):
+    folder = died_in_epoch(tmp_path / "run", 3)
+    tiny_run(folder.path)
+    assert same(weights(folder.last), weights(whole.last))
+    assert same(weights(folder.best), weights(whole.best))
+    assert not folder.previous.exists()
+
+
+@pytest.mark.parametrize("damage", ["flipped", "truncated", "empty", "missing", "no config"])
+def test_a_damaged_last_checkpoint_is_named_and_the_one_before_it_taken(
+    tmp_path, whole, died_in_epoch, caplog, damage
+):
+    folder = died_in_epoch(tmp_path / "run", 3)
+    content = folder.last.read_bytes()
+    if damage == "flipped":
+        flipped(folder.last, len(content) // 2)
+    elif damage == "no config":
+        saved = torch.load(folder.last, weights_only=True)
+        del saved["config"], saved["random_state"]
+        torch.save(saved, folder.last)
+    elif damage == "missing":
+        folder.last.unlink()
+    else:
+        folder.last.write_bytes(content[: len(content) // 2] if damage == "truncated" else b"")
+    with caplog.at_level(logging.WARNING):
+        tiny_run(folder.path)
+    assert str(folder.last) in caplog.text
+    assert f"going on from {folder.previous}" in caplog.text
+    if damage == "no config":
+        assert "holds no config, random_state" in caplog.text
+    assert same(weights(folder.last), weights(whole.last))
+    assert same(weights(folder.best), weights(whole.best))
+
+
+def test_a_flipped_bit_is_seen_wherever_it_matters(tmp_path, died_in_epoch):
+    from augcam.runs.finished_run import read_checkpoint
+
+    folder = died_in_epoch(tmp_path / "run", 2)
+    content, before = folder.last.read_bytes(), weights(folder.last)
+    where = random.Random(0)
+    for _ in range(60):
+        folder.last.write_bytes(content)
+        flipped(folder.last, where.randrange(len(content)))
+        try:
+            after = read_checkpoint(folder.last)["state_dict"]
+        except UserError:
+            continue
+        assert same(after, before)  # it was in the padding between two records
+
+
+def test_without_any_whole_checkpoint_the_run_is_refused_in_words(tmp_path, died_in_epoch):
+    folder = died_in_epoch(tmp_path / "run", 3)
+    for path in (folder.last, folder.previous):
+        path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(UserError) as caught:
+        tiny_run(folder.path)
+    lines = str(caught.value).splitlines()
+    assert lines[0].startswith(str(folder.last))
+    assert lines[1].startswith(str(folder.previous))
+    assert "start a new run" in lines[2]
+
+
+def test_a_lost_last_checkpoint_beside_a_later_best_one_is_refused(tmp_path, died_in_epoch):
+    folder = died_in_epoch(tmp_path / "run", 3)
+    saved = torch.load(folder.last, weights_only=True)  # of the second epoch
+    torch.save(saved, folder.best)
+    folder.last.unlink()
+    folder.previous.unlink()
+    with pytest.raises(UserError, match=r"last.ckpt is missing, .* 1 epochs.*\nstart a new run"):
+        tiny_run(folder.path)
+    assert folder.best.exists()
+
+
+def test_a_run_killed_before_its_first_last_checkpoint_says_that_it_starts_anew(
+    tmp_path, whole, died_in_epoch, caplog
+):
+    folder = died_in_epoch(tmp_path / "run", 2)
+    folder.last.unlink()  # best.ckpt is written first
+    with caplog.at_level(logging.WARNING):
+        tiny_run(folder.path)
+    assert "starting from the first epoch" in caplog.text
+    assert same(weights(folder.last), weights(whole.last))
+
+
+def test_what_a_kill_left_half_written_is_removed(tmp_path, died_in_epoch):
+    folder = died_in_epoch(tmp_path / "run", 2)
+    (folder.checkpoints / ".last.ckpt.12345").write_bytes(b"half")
+    tiny_run(folder.path)
+    assert {path.name for path in folder.checkpoints.iterdir()} == {"last.ckpt", "best.ckpt"}

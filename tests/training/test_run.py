@@ -1,0 +1,87 @@
+"""How a run ends: what the disk does to it is reported in words, with what to do next."""
+
+import errno
+import json
+import os
+
+import pytest
+
+from augcam.errors import RunError, explained
+from augcam.runs.run_folder import RunFolder
+from augcam.training.callbacks.checkpoints import AtomicCheckpoints
+from tests.training.conftest import tiny_run
+
+
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [
+        (errno.ENOSPC, "free space"),
+        (errno.EIO, "see to the disk"),
+        (errno.EACCES, "make it writable"),
+    ],
+    ids=["ENOSPC", "EIO", "EACCES"],
+)
+def test_a_disk_that_fails_at_a_checkpoint(tmp_path, monkeypatch, number, remedy):
+    really = os.fsync
+
+    def fails(descriptor):
+        if "checkpoints" in os.readlink(f"/proc/self/fd/{descriptor}"):  # noqa: PTH115
+            raise OSError(number, os.strerror(number))
+        really(descriptor)
+
+    folder = RunFolder(tmp_path / "run")
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", fails)
+        with pytest.raises(RunError) as caught:
+            tiny_run(folder.path)
+    first, second = str(caught.value).splitlines()
+    assert first == f"{folder.best}: {os.strerror(number)}"
+    assert second == f"{remedy}, then go on: python train.py run={folder.path}"
+    assert explained(caught.value)[1] == 1
+    assert json.loads(folder.metrics_file.read_text())["status"] == "failed"
+    assert list(folder.checkpoints.iterdir()) == []
+    assert tiny_run(folder.path).metrics["status"] == "finished"
+
+
+def test_a_full_disk_within_torchs_writer(tmp_path, monkeypatch):
+    """torch hides the disk's error behind one about its own position in the file."""
+    import torch
+
+    class Full:
+        def write(self, _content):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        def flush(self):
+            pass
+
+    really = torch.save
+    monkeypatch.setattr(torch, "save", lambda content, _file: really(content, Full()))
+    with pytest.raises(RunError, match=r"best.ckpt: No space left on device\nfree space"):
+        tiny_run(tmp_path / "run")
+
+
+def test_event_files_on_a_full_disk_end_the_run_without_a_traceback(tmp_path, monkeypatch, capfd):
+    from tensorboard.compat.tensorflow_stub.io.gfile import LocalFileSystem
+
+    def full(*_arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def unwatched(self, checkpoint, path, storage_options=None):
+        """Checkpoints are no part of this."""
+
+    monkeypatch.setattr(LocalFileSystem, "append", full)
+    monkeypatch.setattr(AtomicCheckpoints, "save_checkpoint", unwatched)
+    with pytest.raises(RunError, match=r"No space left on device\nfree space, then go on"):
+        tiny_run(tmp_path / "run")
+    assert "Traceback" not in "".join(capfd.readouterr())
+
+
+def test_a_finished_run_is_left_alone(tmp_path):
+    result = tiny_run(tmp_path / "run")
+    before = {
+        p: p.read_bytes()
+        for p in (tmp_path / "run").rglob("*")
+        if p.suffix != ".yaml" and p.is_file()
+    }
+    assert tiny_run(tmp_path / "run").metrics == json.loads(result.folder.metrics_file.read_text())
+    assert {p: p.read_bytes() for p in before} == before
