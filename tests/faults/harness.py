@@ -29,7 +29,6 @@ import torch
 from augcam.config.schema import validate
 from augcam.errors import explained
 from augcam.runs.run_folder import RunFolder
-from augcam.training.resume import check_continuation
 from augcam.training.run import train
 from tests.conftest import compose
 
@@ -195,11 +194,11 @@ def run(folder: Path, log: Path, overrides: list[str], fault: Fault | None = Non
     disk.install()
     status = 0
     try:
-        tree = compose([*TINY, *overrides])
-        config = validate(tree)
+        config = validate(compose([*TINY, *overrides]))
         with run_folder.locked():
-            check_continuation(run_folder, config)
-            run_folder.save_config(tree)
+            run_folder.check_continuation(config)
+            if run_folder.state() != "finished":
+                run_folder.save_config(config, overrides)
             train(config, run_folder)
     except Exception as error:
         message, status = explained(error)

@@ -15,16 +15,17 @@ from tests.conftest import compose
 TINY = [
     "data=shapes", "data.train_size=40", "data.test_size=20", "data.holdout=20", "data.batch_size=10",
     "model=resnet10", "model.width=8", "explain.images=0", "preview.samples=0",
-    "trainer.accelerator=cpu", "trainer.precision=32-true", "trainer.max_epochs=3", "trainer.enable_progress_bar=false",
+    "trainer.accelerator=cpu", "trainer.precision=32-true", "trainer.max_epochs=3",
+    "trainer.enable_progress_bar=false",
 ]  # fmt: skip
 
 
 def tiny_run(path: Path, *overrides: str) -> RunResult:
     """What `python train.py` does in a folder, in this process, without Hydra's part."""
-    tree = compose([*TINY, *overrides])
+    config = validate(compose([*TINY, *overrides]))
     folder = RunFolder(path)
-    folder.save_config(tree)
-    return train(validate(tree), folder)
+    folder.save_config(config)
+    return train(config, folder)
 
 
 class Died(BaseException):

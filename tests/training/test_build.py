@@ -53,11 +53,11 @@ def test_without_it_the_optimizer_is_as_it_was():
 @pytest.mark.parametrize(
     "overrides",
     [
-        ["scheduler=step", "scheduler.step_size=0"],
-        ["scheduler=cosine", "scheduler.eta_min=null"],
-        ["scheduler.div_factor=0"],
-        ["scheduler=step", "scheduler.gamma=-1", "scheduler.step_size=1"],
+        ["scheduler.pct_start=2"],
+        ["scheduler.anneal_strategy=wave"],
         ["scheduler=multistep", "scheduler.milestones=[0.3]", "scheduler.gamma=1e200", "optim.lr=1e200"],
+        ["scheduler=cosine", "scheduler.eta_min=1.0", "scheduler.T_max=3", "+scheduler.x=1"],
+        ["scheduler.total_steps=3"],
     ],
     ids=lambda overrides: overrides[-1],
 )  # fmt: skip

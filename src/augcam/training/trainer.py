@@ -3,13 +3,21 @@
 import logging
 import threading
 import warnings
+from typing import Any
 
 import torch
 from pytorch_lightning import Callback, Trainer
-from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.loggers import (
+    CSVLogger,
+    Logger,
+    MLFlowLogger,
+    TensorBoardLogger,
+    WandbLogger,
+)
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from tensorboard.summary.writer import event_file_writer
 
+from augcam.config.build import build, located
 from augcam.config.schema import Config
 from augcam.data.datamodule import ImageDataModule
 from augcam.data.loader import uses_gpu
@@ -65,6 +73,7 @@ def build_trainer(
             figures=folder.figures,
         ),
         *([] if config.trainer.fast_dev_run else [TestPredictions(folder.predictions_file)]),
+        *build_callbacks(config),
         GracefulStop(folder.last),
         *checkpoints(config, folder),
     ]
@@ -72,9 +81,7 @@ def build_trainer(
         return Trainer(
             **flags,
             default_root_dir=folder.path,
-            logger=TensorBoardLogger(
-                folder.path, name="", version="", default_hp_metric=False, max_queue=1000
-            ),
+            logger=build_loggers(config, folder),
             callbacks=callbacks,
             plugins=[AtomicCheckpoints(config, folder)],
             enable_progress_bar=False,  # ours is a callback
@@ -85,6 +92,41 @@ def build_trainer(
         raise UserError(f"trainer: {' '.join(str(error).split())}") from None
     except (ValueError, TypeError, RuntimeError) as error:
         raise UserError(f"trainer: {' '.join(str(error).split())[:300]}") from None
+
+
+def build_loggers(config: Config, folder: RunFolder) -> list[Logger]:
+    """Lightning's loggers that the config names, told where the run is unless the config tells them.
+
+    TensorBoard's events lie in the run folder itself; a CSV file in `csv/version_N`, another one for
+    each time that the run goes on, because Lightning's begins anew.
+
+    Raises:
+        UserError: a logger cannot be built.
+    """
+    places: dict[type[Logger], dict[str, Any]] = {
+        TensorBoardLogger: {
+            "save_dir": folder.path, "name": "", "version": "", "default_hp_metric": False,
+            "max_queue": 1000,
+        },
+        CSVLogger: {"save_dir": folder.path, "name": "csv"},
+        WandbLogger: {"save_dir": folder.path, "name": config.name},
+        MLFlowLogger: {"run_name": config.name},
+    }  # fmt: skip
+    built = []
+    for name, node in config.logger.items():
+        kind = located(str(node.get("_target_")), f"logger.{name}")
+        own = {key: value for key, value in places.get(kind, {}).items() if key not in node}
+        built.append(build(node, Logger, f"logger.{name}", **own))  # type: ignore[type-abstract]
+    return built
+
+
+def build_callbacks(config: Config) -> list[Callback]:
+    """The user's own callbacks, by their names in the config.
+
+    Raises:
+        UserError: one cannot be built.
+    """
+    return [build(node, Callback, f"callbacks.{name}") for name, node in config.callbacks.items()]
 
 
 def quiet_libraries() -> None:

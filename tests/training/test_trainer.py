@@ -1,0 +1,90 @@
+"""Loggers and callbacks by their names in the config: all get what TensorBoard gets."""
+
+import csv
+import importlib.util
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from augcam.errors import UserError
+from tests.training.conftest import tiny_run
+
+PICTURES = {
+    "augmentation/preview_0000.png", "gradcam/misclassified_0001.png", "gradcam/misclassified_0002.png",
+    "gradcam/tracked_0001.png", "gradcam/tracked_0002.png", "test/confusion_0002.png",
+    "val/confusion_0002.png",
+}  # fmt: skip
+SHOWN = ["explain.images=1", "preview.samples=1", "preview.draws=1", "trainer.max_epochs=2",
+         "trainer.log_every_n_steps=1"]  # fmt: skip
+
+
+def test_csv_and_tensorboard_side_by_side_get_the_same(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    result = tiny_run(tmp_path / "run", *SHOWN, "logger=[tensorboard,csv]")
+    kept = tmp_path / "run" / "csv" / "version_0"
+    with (kept / "metrics.csv").open() as file:
+        rows = [{k: v for k, v in row.items() if v} for row in csv.DictReader(file)]
+    events = EventAccumulator(str(tmp_path / "run"), size_guidance={"scalars": 0}).Reload()
+    for tag in events.Tags()["scalars"]:
+        of_csv = [(int(row["step"]), float(row[tag])) for row in rows if tag in row]
+        of_events = [(event.step, pytest.approx(event.value)) for event in events.Scalars(tag)]
+        if not tag.startswith("final/"):  # HPARAMS keeps those at a step of its own
+            assert of_csv == of_events, tag
+        assert of_csv, tag
+    pictures = kept / "images"
+    assert {str(p.relative_to(pictures)) for p in pictures.rglob("*.png")} == PICTURES
+    shown = np.asarray(Image.open(pictures / "val" / "confusion_0002.png"))
+    figure = np.asarray(Image.open(result.folder.figures / "confusion_val.png"))
+    assert np.array_equal(shown, figure)
+
+
+def test_a_run_without_any_logger(tmp_path):
+    result = tiny_run(tmp_path / "run", *SHOWN, "logger=[]")
+    assert result.metrics["status"] == "finished"
+    assert not list((tmp_path / "run").glob("events.*"))
+    assert (result.folder.figures / "gradcam_tracked.png").is_file()
+
+
+def test_wandb_offline_gets_scalars_and_pictures(tmp_path, monkeypatch):
+    pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    tiny_run(tmp_path / "run", *SHOWN, "logger=[wandb]", "logger.wandb.offline=true")
+    (media,) = (tmp_path / "run" / "wandb").glob("offline-run-*/files/media/images")
+    assert len(list(media.rglob("*.png"))) == len(PICTURES)
+
+
+def test_mlflow_in_a_local_folder_gets_scalars_and_pictures(tmp_path):
+    mlflow = pytest.importorskip("mlflow")
+    runs = tmp_path / "mlruns"
+    result = tiny_run(tmp_path / "run", *SHOWN, "logger=[mlflow]", f"logger.mlflow.save_dir={runs}")
+    client = mlflow.MlflowClient(f"file:{runs}")
+    (experiment,) = [e for e in client.search_experiments() if e.name == "augcam"]
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert run.data.metrics["val/accuracy"] == pytest.approx(result.metrics["val"]["accuracy"])
+    found = {str(p.relative_to(runs)).partition("/images/")[2] for p in runs.rglob("*.png")}
+    assert found == PICTURES
+
+
+@pytest.mark.parametrize("name", ["wandb", "mlflow"])
+def test_a_logger_whose_package_is_missing_is_refused_in_words(tmp_path, name):
+    if importlib.util.find_spec(name):
+        pytest.skip(f"{name} is installed")
+    with pytest.raises(UserError, match=rf"^logger.{name}: .*{name}"):
+        tiny_run(tmp_path / "run", f"logger=[{name}]")
+
+
+def test_a_callback_by_its_name_in_the_config(tmp_path):
+    result = tiny_run(
+        tmp_path / "run", "callbacks=[early_stopping]", "callbacks.early_stopping.patience=1",
+        "+callbacks.early_stopping.min_delta=1.0", "trainer.max_epochs=30",
+    )  # fmt: skip
+    assert result.metrics["epochs"] == 2
+    assert json.loads(result.folder.metrics_file.read_text())["status"] == "finished"
+
+
+def test_what_is_no_callback_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"callbacks.x._target_=torch.nn.ReLU: is no Callback"):
+        tiny_run(tmp_path / "run", "+callbacks.x._target_=torch.nn.ReLU")
