@@ -1,11 +1,13 @@
-"""From a config to optimizer and schedule: the head's own learning rate."""
+"""From a config to optimizer and schedule: the head's own rate; what breaks off is refused."""
 
 import pytest
 from torch import nn
 
 from augcam.config.schema import validate
+from augcam.errors import UserError
 from augcam.training.build import build_classifier
 from tests.conftest import compose
+from tests.training.conftest import tiny_run
 
 TINY = ("model=resnet10", "model.width=8", "optim.lr=0.1", "optim.head_lr=0.4")
 

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from augcam.config.schema import Config, plain
 from augcam.data.datamodule import ImageDataModule
+from augcam.errors import shown
 from augcam.metrics import METRICS, Metric
 from augcam.runs.run_folder import RunFolder
 from augcam.training.callbacks.gradcam import epochs_between_panels
@@ -70,15 +71,22 @@ def summary(
 def log_results(
     config: Config, classifier: Classifier, trainer: Trainer, metrics: Mapping[str, Any]
 ) -> None:
-    """The final numbers and what the run was asked for, in every logger."""
+    """The final numbers and what the run was asked for, in every logger.
+
+    metrics.json has them by now: a logger that fails costs a warning.
+    """
+    asked, results = flat_hparams(config), flat_results(metrics)
     for logger in trainer.loggers:
-        if isinstance(logger, TensorBoardLogger):
-            # The same flat keys in every run, or TensorBoard's HPARAMS page drops the column.
-            logger.log_hyperparams(flat_hparams(config), flat_results(metrics))
-        else:
-            logger.log_hyperparams(flat_hparams(config))
-            logger.log_metrics(flat_results(metrics), metrics["epochs"])
-        logger.save()
+        try:
+            if isinstance(logger, TensorBoardLogger):
+                # The same flat keys in every run, or TensorBoard's HPARAMS page drops the column.
+                logger.log_hyperparams(asked, results)
+            else:
+                logger.log_hyperparams(asked)
+                logger.log_metrics(results, metrics["epochs"])
+            logger.save()
+        except Exception as error:
+            log.warning("%s lacks the final numbers: %s", type(logger).__name__, shown(error, 200))
 
 
 def draw_figures(
@@ -100,9 +108,7 @@ def draw_figures(
         try:
             draw()
         except Exception as error:
-            log.warning("a figure is missing: %s", " ".join(str(error).split()) or repr(error))
-    for logger in trainer.loggers:
-        logger.save()
+            log.warning("a figure is missing: %s", shown(error, 200))
 
 
 def _draw_curves(folder: RunFolder, history: Sequence[Mapping[str, float]], quantity: str) -> None:
@@ -121,6 +127,8 @@ def _draw_confusion(
     picture = figure_array(confusion_figure(confusion, classifier.classes))
     save_png(picture, folder.figures / f"confusion_{split}.png")
     log_image(trainer, f"{split}/confusion", picture, epoch)
+    for logger in trainer.loggers:
+        logger.save()
 
 
 def flat_hparams(config: Config) -> dict[str, float | str]:
