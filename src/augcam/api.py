@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from augcam.config.build import trust
-from augcam.config.compose import compose, unique
+from augcam.config.compose import compose, folder_name, unique
 from augcam.config.schema import Config, validate
 from augcam.data.datamodule import ImageDataModule
 from augcam.data.normalize import normalize
@@ -55,7 +55,10 @@ def train(config: Sequence[str] | Config = (), folder: str | Path | None = None)
         config = validate(compose(overrides))
     trust(config.trust)
     if folder is None:
-        folder = Path("outputs") / f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{config.name}_{unique()}"
+        folder = (
+            Path("outputs")
+            / f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{folder_name(config.name)}_{unique()}"
+        )
     run_folder = RunFolder(folder)
     run_folder.path.mkdir(parents=True, exist_ok=True)
     with run_folder.locked():

@@ -6,6 +6,7 @@ from typing import TypeVar
 
 from omegaconf import OmegaConf
 
+from augcam.config.build import trust_given
 from augcam.errors import UserError, nearest, shown
 
 Options = TypeVar("Options")
@@ -23,7 +24,6 @@ def options(schema: type[Options], arguments: Sequence[str], usage: str) -> Opti
     """
     from pydantic import BaseModel, ValidationError
 
-    from augcam.config.build import trust
     from augcam.config.schema import in_words
 
     assert issubclass(schema, BaseModel)
@@ -33,12 +33,9 @@ def options(schema: type[Options], arguments: Sequence[str], usage: str) -> Opti
         for name, field in fields.items():
             default = "" if field.is_required() else f" [{field.default}]"
             print(f"  {name + '=':<14}{field.description}{default}")
-        print(f"  {'trust=':<14}your own packages that the run's config may name")
+        print(f"  {'trust=':<14}packages of your own that the run's config may name")
         sys.exit(0)
-    for argument in arguments:
-        if argument.startswith("trust="):
-            trust(_listed(argument.removeprefix("trust=")))
-    arguments = [argument for argument in arguments if not argument.startswith("trust=")]
+    arguments = trust_given(arguments)
     problems = [f"{shown(a)}: write key=value" for a in arguments if "=" not in a]
     pairs = [argument.split("=", 1) for argument in arguments if "=" in argument]
     problems += [

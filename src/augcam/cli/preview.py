@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from augcam.config.build import trust_given
 from augcam.config.compose import compose, sweep_jobs, unique
 from augcam.config.schema import Config, validate
 from augcam.errors import UserError, explained
@@ -408,6 +409,7 @@ def main(arguments: Sequence[str]) -> None:
             out = Path(value).expanduser()
         elif argument not in ("-m", "--multirun"):  # a sweep's command line may be tried as it is
             overrides.append(f"preview.{argument}" if key in ("samples", "draws") else argument)
+    trust_given(overrides)
     wanted = configs(overrides)
     if any(config.preview.samples == 0 for _, config in wanted):
         raise UserError("samples=0: there would be nothing to see; at least 1")

@@ -15,6 +15,7 @@ from string import Template
 from typing import TYPE_CHECKING
 
 from augcam.cli.errors import reported
+from augcam.config.build import trust, trust_given
 from augcam.config.compose import CONF, continuation, quoted
 from augcam.errors import UserError, nearest, shown
 from augcam.runs.run_folder import RunFolder
@@ -42,6 +43,7 @@ def main(arguments: Sequence[str]) -> None:
     from augcam.sweeps.arguments import sweep_arguments
 
     with reported():
+        trust_given(arguments)  # a run folder's config is checked before Hydra composes anything
         name, rest = primary_config(arguments)
         version.setbase("1.3")
         # -m first: argparse takes no further overrides after a flag behind some.
@@ -143,7 +145,6 @@ def run(
     Raises:
         UserError: the request is wrong.
     """
-    from augcam.config.build import trust
     from augcam.config.schema import validate
 
     config = validate(tree)

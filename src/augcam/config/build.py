@@ -8,6 +8,7 @@ let in by `trust=[mypackage]` on the command line, for this process.
 
 import importlib
 import math
+import re
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -46,6 +47,14 @@ def trust(packages: Iterable[str]) -> None:
         here = str(Path.cwd())
         if here not in sys.path:  # a console script does not look here, `python -m` does
             sys.path.append(here)
+
+
+def trust_given(arguments: Iterable[str]) -> list[str]:
+    """A command's arguments without `trust=[mypackage,...]`, whose packages are let in."""
+    given = [argument for argument in arguments if argument.startswith("trust=")]
+    for argument in given:
+        trust(re.findall(r"[\w.]+", argument.removeprefix("trust=")))
+    return [argument for argument in arguments if argument not in given]
 
 
 def refusals(node: Any, key: str = "", trusted: Iterable[str] = ()) -> list[str]:

@@ -22,8 +22,9 @@ def unique() -> str:
     return secrets.token_hex(3)
 
 
-def _folder_name(text: object) -> str:
-    name = re.sub(r"[^\w=.,+-]", "-", str(text)).lstrip(".")
+def folder_name(text: object) -> str:
+    """A text as the name of one folder: no separators, not hidden, never too long for a disk."""
+    name = re.sub(r"[^\w=.,+-]", "-", str(text)).lstrip(".") or "-"
     if len(name) <= 150:
         return name
     return f"{name[:150]}_{hashlib.sha256(name.encode()).hexdigest()[:6]}"
@@ -33,7 +34,7 @@ def _folder_name(text: object) -> str:
 # so come by here. `${unique:}` is cached, as Hydra's own `now` is: every look at one config sees the
 # same. `${short:TEXT}` is TEXT as the name of one folder: no separators, and never too long for a disk.
 OmegaConf.register_new_resolver("unique", unique, use_cache=True, replace=True)
-OmegaConf.register_new_resolver("short", _folder_name, replace=True)
+OmegaConf.register_new_resolver("short", folder_name, replace=True)
 
 
 def compose(overrides: Sequence[str] = ()) -> DictConfig:

@@ -221,6 +221,8 @@ class PreviewConfig(_Strict):
 class SweepConfig(_Strict):
     """The folder that the runs of a sweep share."""
 
+    model_config = ConfigDict(coerce_numbers_to_str=True)
+
     name: str | None
     dir: str
 

@@ -1,0 +1,77 @@
+"""Values that only fail in the middle of a run, or never end, are refused at its beginning."""
+
+import pytest
+
+from augcam.config.schema import validate
+from augcam.errors import UserError
+from tests.conftest import compose
+
+
+@pytest.mark.parametrize(
+    ("overrides", "problem"),
+    [
+        (["aug=rotate", "aug.rotate.limit=nan"], "aug.rotate.limit=nan: must be a finite number"),
+        (["aug=rotate", "aug.rotate.limit=[0,inf]"], "aug.rotate.limit.1=inf: must be a finite"),
+        (["optim.lr=inf"], "optim.lr=inf: must be a finite number"),
+        (["loss.l1=nan"], "loss.l1=nan: must be a finite number"),
+        (["+optim.betas=[nan,0.9]"], "optim.betas.0=nan: must be a finite number"),
+        (["aug=rotate", "aug.rotate.limit=1e300"], "a million is the most"),
+        (["trainer.precision=bf16-true"], "trainer.precision=bf16-true"),
+        (["trainer.precision=16-true"], "trainer.precision=16-true"),
+        (["trainer.precision=64-true"], "trainer.precision=64-true"),
+        (
+            ["scheduler=step", "scheduler.step_size=0"],
+            "scheduler.step_size=0: must be a whole number",
+        ),
+        (["scheduler=cosine", "scheduler.eta_min=null"], "scheduler.eta_min=None: must be 0 or a"),
+        (["scheduler.div_factor=0"], "scheduler.div_factor=0: must be greater than 0"),
+        (["scheduler.final_div_factor=0"], "scheduler.final_div_factor=0"),
+        (["data.root=''"], "data.root=: "),
+        (["name=" + "x" * 3000], r"name=x{60}\[\.\.\.\]x{15}: "),
+        (["+callbacks.x._target_=torch.load"], "callbacks.x._target_=torch.load: only what"),
+        (["+logger.x._target_=os.system"], "logger.x._target_=os.system: only what"),
+    ],
+)
+def test_refused(overrides, problem):
+    with pytest.raises(UserError, match=problem):
+        validate(compose(overrides))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["callbacks=[early_stopping]"], {"early_stopping"}),
+        (["+callbacks=early_stopping"], {"early_stopping"}),
+        ([], set()),
+    ],
+)
+def test_callbacks_are_chosen_by_name(overrides, expected):
+    assert set(validate(compose(overrides)).callbacks) == expected
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        ([], ["tensorboard"]),
+        (["logger=csv"], ["csv"]),
+        (["logger=[tensorboard,csv,wandb,mlflow]"], ["tensorboard", "csv", "wandb", "mlflow"]),
+        (["logger=[]"], []),
+    ],
+)
+def test_loggers_are_chosen_by_name_several_at_once(overrides, expected):
+    config = validate(compose(overrides))
+    assert list(config.logger) == expected
+    assert all("_target_" in logger for logger in config.logger.values())
+
+
+def test_numbers_may_be_names():
+    config = validate(compose(["name=7", "sweep.name=2026"]))
+    assert (config.name, config.sweep.name) == ("7", "2026")
+
+
+def test_plain_values_are_never_interpolated(monkeypatch):
+    monkeypatch.setenv("AUGCAM_SECRET", "hunter2")
+    tree = {"name": "${oc.env:AUGCAM_SECRET}"}
+    with pytest.raises(UserError) as refused:
+        validate(tree)
+    assert "hunter2" not in str(refused.value)
