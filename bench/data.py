@@ -43,7 +43,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 from torchvision.transforms import v2
 
-from augcam.data.augment.pipeline import build
+from augcam.data.augment.build import build_pipeline
 from augcam.data.datamodule import ImageDataModule
 from augcam.data.datasets.base import ImageSet
 from augcam.data.loader import EpochLoader, auto_workers
@@ -101,7 +101,9 @@ def by_hand(data: ImageDataModule, pipeline: str) -> dict[str, Dataset[Any]]:
         "Albumentations": albumentations(BY_HAND[pipeline]),
         # Built anew: Compose gives them its own random state.
         "the same transforms": albumentations(
-            build(composed(f"aug={pipeline}").aug, seed=1).transforms.values()
+            build_pipeline(
+                composed(f"aug={pipeline}").aug, 1, lambda: data.mean
+            ).transforms.values()
         ),
     }
     if pipeline == "crop_flip":

@@ -6,7 +6,7 @@ from skimage.measure import shannon_entropy
 
 from augcam.cli.preview import configs, measure, oddities, raw_images, refuse_unwritable, remains
 from augcam.config.schema import validate
-from augcam.data.augment.pipeline import build
+from augcam.data.augment.build import build_pipeline
 from augcam.data.datasets.cifar import CIFAR10
 from augcam.data.datasets.shapes import Shapes
 from augcam.errors import UserError
@@ -24,8 +24,8 @@ def op(name: str, **settings) -> dict:
 
 def seen(images: np.ndarray, aug: dict) -> list[str]:
     """What is odd about a pipeline, as the command works it out."""
-    alone = {name: measure(build({name: s}, 1), images, 2) for name, s in aug.items()}
-    return oddities(measure(build(aug, 1), images, 4), alone)
+    alone = {name: measure(build_pipeline({name: s}, 1), images, 2) for name, s in aug.items()}
+    return oddities(measure(build_pipeline(aug, 1), images, 4), alone)
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +116,7 @@ def test_neither_depends_on_where_a_pixel_is(shapes):
 def test_shares_are_those_of_the_draws():
     aug = {"flip": op("HorizontalFlip", p=0.5), "dark": op("RandomBrightnessContrast", p=0.3,
            brightness_limit=[-1, -1], contrast_limit=0)}  # fmt: skip
-    pipeline = build(aug, seed=1)
+    pipeline = build_pipeline(aug, seed=1)
     draws = np.array([[pipeline(x, e, i) for i, x in enumerate(NOISE)] for e in range(6)])
     effect = measure(pipeline, NOISE, repeats=6)
     assert effect.draws == 120

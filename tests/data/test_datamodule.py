@@ -11,7 +11,7 @@ import torch
 from pytorch_lightning import Callback, Trainer
 from torch import nn
 
-from augcam.data.augment.pipeline import build
+from augcam.data.augment.build import build_pipeline
 from augcam.data.datamodule import ImageDataModule
 from augcam.data.datasets.base import ImageSet
 from augcam.data.loader import AugmentedBatches, EpochLoader, EpochOrder, EvalLoader
@@ -45,6 +45,9 @@ class Random:
         self.reads["test"] += 1
         return self._draw(13)
 
+    def fingerprint(self) -> str:
+        return f"{self.size} images of noise"
+
     def _draw(self, size: int) -> ImageSet:
         random = np.random.default_rng(size)
         images = random.integers(0, 256, (size, 8, 8, 3), dtype=np.uint8)
@@ -53,7 +56,7 @@ class Random:
 
 def module(workers=0, batch_size=4, holdout=8, seed=1, aug=AUG, size=40) -> ImageDataModule:
     return ImageDataModule(
-        Random(size), build(aug, seed), batch_size=batch_size, eval_batch_size=5,
+        Random(size), build_pipeline(aug, seed), batch_size=batch_size, eval_batch_size=5,
         num_workers=workers, holdout=holdout, seed=seed,
     )  # fmt: skip
 
@@ -146,7 +149,7 @@ class TestOrder:
 
 class TestEpochLoader:
     def loader(self, workers: int = 0) -> EpochLoader:
-        batches = AugmentedBatches(Random().train(), build(AUG, 1))
+        batches = AugmentedBatches(Random().train(), build_pipeline(AUG, 1))
         return EpochLoader(batches, EpochOrder(40, 4, seed=1), workers)
 
     @pytest.mark.parametrize("workers", [0, 2])
@@ -207,11 +210,11 @@ class TestModule:
             data.prepare_data()
             data.setup("fit")
             data.setup("validate")
-        assert data.source.reads == {"prepare": 1, "train": 1, "test": 0}
+        assert data.dataset.reads == {"prepare": 1, "train": 1, "test": 0}
         assert (len(data.train_set), len(data.val_set)) == (32, 8)
         assert np.bincount(data.val_set.labels).tolist() == [2, 2, 2, 2]
         data.setup("test")
-        assert data.source.reads["test"] == 1
+        assert data.dataset.reads["test"] == 1
         assert [len(batch.labels) for batch in data.test_dataloader()] == [5, 5, 3]
 
     def test_train_and_validation_are_the_source_without_overlap(self):
@@ -221,7 +224,7 @@ class TestModule:
             {image.tobytes() for image in part.images} for part in (data.train_set, data.val_set)
         ]
         assert not parts[0] & parts[1]
-        assert parts[0] | parts[1] == {image.tobytes() for image in data.source.train().images}
+        assert parts[0] | parts[1] == {image.tobytes() for image in data.dataset.train().images}
 
     def test_without_holdout_there_is_no_validation(self):
         data = module(holdout=0)
@@ -233,7 +236,7 @@ class TestModule:
         data = module(holdout="test")
         data.setup("fit")
         assert len(data.train_set) == 40
-        assert np.array_equal(data.val_set.images, data.source.test().images)
+        assert np.array_equal(data.val_set.images, data.dataset.test().images)
 
     def test_held_out_images_are_only_normalised(self):
         data = module()

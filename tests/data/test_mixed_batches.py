@@ -11,7 +11,7 @@ from pytorch_lightning import Callback, Trainer
 from torch import nn
 
 from augcam.data.augment import mix
-from augcam.data.augment.pipeline import build
+from augcam.data.augment.build import build_pipeline
 from augcam.data.datamodule import ImageDataModule
 from augcam.data.datasets.base import ImageSet
 from augcam.data.loader import Batch
@@ -27,6 +27,9 @@ class Noise:
     def prepare(self) -> None:
         pass
 
+    def fingerprint(self) -> str:
+        return "noise"
+
     def train(self) -> ImageSet:
         images = np.random.default_rng(0).integers(0, 256, (24, 8, 8, 3), dtype=np.uint8)
         return ImageSet(images, np.arange(24) % 3)
@@ -36,7 +39,7 @@ class Noise:
 
 def data_module(batch_size=4) -> ImageDataModule:
     return ImageDataModule(
-        Noise(), build({}, 1), batch_size=batch_size, eval_batch_size=6, num_workers=0,
+        Noise(), build_pipeline({}, 1), batch_size=batch_size, eval_batch_size=6, num_workers=0,
         holdout=6, seed=1, mix=mix.build(1.0, 1.0, seed=1, p=0.8),
     )  # fmt: skip
 

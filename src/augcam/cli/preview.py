@@ -245,10 +245,17 @@ def look(wanted: Sequence[tuple[str, Config]]) -> list[Preview]:
     Raises:
         UserError: pipelines cannot be built or do not fit the images, or these cannot be read.
     """
-    from augcam.data.augment.pipeline import build
+    from augcam.data.augment.build import build_pipeline
+    from augcam.runs.build import build_source
     from augcam.viz.grid import augmentation_grid
 
-    pipelines = for_each(lambda pair: build(pair[1].aug, pair[1].seed), wanted)
+    # Opened once: the mean colour of a folder, where a transform fills with it, is read from images.
+    datasets = {config.data: build_source(config) for _, config in wanted}
+
+    def pipeline_of(config: Config, aug: Mapping[str, Any]) -> Pipeline:
+        return build_pipeline(aug, config.seed, lambda: datasets[config.data].mean)
+
+    pipelines = for_each(lambda pair: pipeline_of(pair[1], pair[1].aug), wanted)
     read: dict[Any, tuple[np.ndarray, list[str]]] = {}
     for _, config in wanted:
         if (config.data, config.seed) not in read:
@@ -265,7 +272,7 @@ def look(wanted: Sequence[tuple[str, Config]]) -> list[Preview]:
             effect = measure(pipeline, images)
             alone = dict.fromkeys(pipeline.transforms, effect)
             if len(alone) > 1:
-                parts = {n: build({n: config.aug[n]}, config.seed) for n in alone}
+                parts = {n: pipeline_of(config, {n: config.aug[n]}) for n in alone}
                 alone = {name: measure(part, images, repeats=3) for name, part in parts.items()}
             samples, draws = config.preview.samples, config.preview.draws
             grid = augmentation_grid(images[:samples], names[:samples], pipeline, draws)

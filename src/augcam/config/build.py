@@ -57,6 +57,11 @@ def trust_given(arguments: Iterable[str]) -> list[str]:
     return [argument for argument in arguments if argument not in given]
 
 
+def trusted_packages() -> frozenset[str]:
+    """The packages that `trust` has let in."""
+    return frozenset(_trusted)
+
+
 def refusals(node: Any, key: str = "", trusted: Iterable[str] = ()) -> list[str]:
     """One line for each `_target_` below `node` that no list lets in. Nothing is imported.
 

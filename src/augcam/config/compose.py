@@ -1,5 +1,6 @@
 """The only composer: conf/ and overrides in Hydra's grammar -> one tree of plain values."""
 
+import difflib
 import hashlib
 import re
 import secrets
@@ -30,11 +31,29 @@ def folder_name(text: object) -> str:
     return f"{name[:150]}_{hashlib.sha256(name.encode()).hexdigest()[:6]}"
 
 
+def opencv_constant(name: str) -> int:
+    """The value of an OpenCV constant: `${cv2:BORDER_REFLECT_101}` in a config is 4.
+
+    Raises:
+        UserError: OpenCV has no such constant.
+    """
+    import cv2
+
+    value = getattr(cv2, name, None)
+    if type(value) is not int:  # the constants are: nothing callable is reached
+        known = [key for key, number in vars(cv2).items() if type(number) is int]
+        near = difflib.get_close_matches(name, known, n=2)
+        hint = f"did you mean {' or '.join(near)}?" if near else "write ${cv2:BORDER_REFLECT_101}"
+        raise UserError(f"{shown(name)} is no constant of OpenCV; {hint}")
+    return value
+
+
 # On import, for the worker processes of a sweep too: they unpickle what the command line defines, and
 # so come by here. `${unique:}` is cached, as Hydra's own `now` is: every look at one config sees the
 # same. `${short:TEXT}` is TEXT as the name of one folder: no separators, and never too long for a disk.
 OmegaConf.register_new_resolver("unique", unique, use_cache=True, replace=True)
 OmegaConf.register_new_resolver("short", folder_name, replace=True)
+OmegaConf.register_new_resolver("cv2", opencv_constant, replace=True)
 
 
 def compose(overrides: Sequence[str] = ()) -> DictConfig:

@@ -12,9 +12,18 @@ from typing import Annotated, Any, Literal
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    model_validator,
+)
 
-from augcam.config.build import refusals, unfit
+from augcam.config.build import CONSTANT, refusals, unfit
+from augcam.config.compose import opencv_constant
 from augcam.config.model import ModelConfig, unknown_network
 from augcam.errors import UserError, shown
 
@@ -24,6 +33,9 @@ FREE_TO_CHANGE = (
     "data.root",
     "data.num_workers",
     "data.eval_batch_size",
+    "data.cache",
+    "data.memory_gb",
+    "data.download",
     "explain.",
     "logger.",
     "preview.",
@@ -61,17 +73,18 @@ class _Loader(_Strict):
     batch_size: int = Field(ge=1)
     eval_batch_size: int = Field(ge=1)
     num_workers: Annotated[int, Field(ge=0)] | Auto
-    holdout: Annotated[int, Field(ge=0)] | Literal["test"]
+    # A number of images, or a share of each class.
+    holdout: Annotated[int, Field(ge=0)] | Annotated[float, Field(gt=0, lt=1)] | Literal["test"]
 
 
-class CIFAR10Config(_Loader):
-    name: Literal["cifar10"]
+class CIFARConfig(_Loader):
+    name: Literal["cifar10", "cifar100"]
     root: str = Field(min_length=1)
 
     @model_validator(mode="after")
-    def _leaves_training_images(self) -> "CIFAR10Config":
+    def _leaves_training_images(self) -> "CIFARConfig":
         if self.holdout != "test" and self.holdout >= 50_000:
-            raise ValueError(f"holdout={self.holdout}: CIFAR-10 has 50,000 training images, "
+            raise ValueError(f"holdout={self.holdout}: CIFAR has 50,000 training images, "
                              "so 0 to 49,990 can be held out")  # fmt: skip
         return self
 
@@ -91,10 +104,61 @@ class ShapesConfig(_Loader):
         return self
 
 
-class FolderConfig(_Loader):
-    name: Literal["folder"]
+class _Decoded(_Loader):
+    """Images that are decoded once; beyond `memory_gb` they stay in a file in the folder `cache`."""
+
     root: str = Field(min_length=1)
+    cache: str = "~/.cache/augcam"
+    memory_gb: float = Field(1.0, ge=0)
+
+
+class FolderConfig(_Decoded):
+    name: Literal["folder"]
     image_size: int = Field(ge=8, le=1024)
+    # How images without test/ are split. Earlier runs, whose configs lack the key, shuffled them.
+    split: Literal["hash", "shuffle"] = "shuffle"
+
+
+class TorchvisionConfig(_Decoded):
+    name: Literal["torchvision"]
+    dataset: str
+    image_size: Annotated[int, Field(ge=8, le=1024)] | None
+    download: bool
+
+
+class CustomDataConfig(_Loader):
+    """A data set of a trusted package: `_target_` and its own arguments, beside the loader's."""
+
+    model_config = ConfigDict(extra="allow")
+    name: str = Field(min_length=1)
+    target: str = Field(alias="_target_", min_length=1)
+
+    def arguments(self) -> dict[str, Any]:
+        """The data set's keyword arguments, without `_target_`, `name` and the loader's keys."""
+        return self.model_dump(exclude={"target", "name", *_Loader.model_fields})
+
+
+def _kind_of_data(data: Any) -> str:
+    """Which model of the union reads a data config: its name's, or a custom one with `_target_`."""
+    if isinstance(data, CustomDataConfig) or (isinstance(data, dict) and "_target_" in data):
+        return "custom"
+    name = data.get("name") if isinstance(data, dict) else getattr(data, "name", None)
+    return "cifar" if name in ("cifar10", "cifar100") else str(name)
+
+
+DataConfig = Annotated[
+    Annotated[CIFARConfig, Tag("cifar")]
+    | Annotated[ShapesConfig, Tag("shapes")]
+    | Annotated[FolderConfig, Tag("folder")]
+    | Annotated[TorchvisionConfig, Tag("torchvision")]
+    | Annotated[CustomDataConfig, Tag("custom")],
+    Discriminator(
+        _kind_of_data,
+        custom_error_type="unknown_data",
+        custom_error_message="name: cifar10, cifar100, shapes, folder or torchvision is needed, or a "
+        "_target_",
+    ),
+]
 
 
 class LossConfig(_Strict):
@@ -241,7 +305,7 @@ class Config(_Strict):
     debug: bool
     trust: tuple[str, ...] = ()
     sweep: SweepConfig
-    data: Annotated[CIFAR10Config | ShapesConfig | FolderConfig, Field(discriminator="name")]
+    data: DataConfig
     aug: dict[str, dict[str, Any] | None]
     mix: MixConfig = MixConfig()
     model: ModelConfig
@@ -286,6 +350,8 @@ def validate(tree: DictConfig | Mapping[str, Any]) -> Config:
         values, trusted=trusted if isinstance(trusted, list) else ()
     )
     problems += _huge(values.get("aug"), "aug")
+    if not problems and "aug" in values:
+        values = {**values, "aug": _constants(values["aug"])}
     config = None
     try:
         config = Config.model_validate(values)
@@ -300,6 +366,20 @@ def _keys(problems: list[str]) -> set[str]:
     return {problem.partition("=")[0] for problem in problems}
 
 
+def _constants(node: Any) -> Any:
+    """The tree with OpenCV constants in place of `{_target_: hydra.utils.get_object, path: cv2...}`.
+
+    Earlier versions named them so, and their run folders still do.
+    """
+    if isinstance(node, list):
+        return [_constants(part) for part in node]
+    if not isinstance(node, dict):
+        return node
+    if node.get("_target_") == CONSTANT:
+        return opencv_constant(str(node.get("path")).removeprefix("cv2."))
+    return {key: _constants(part) for key, part in node.items()}
+
+
 def _huge(node: Any, key: str) -> list[str]:
     """Numbers in a pipeline that no image is large enough for; OpenCV works on some of them for ever."""
     if isinstance(node, (int, float)) and 1e6 < abs(node) < math.inf:
@@ -312,7 +392,7 @@ def _huge(node: Any, key: str) -> list[str]:
 
 # The discriminator's value and the names of union branches are not keys of the config.
 _BRANCHES = {
-    "cifar10", "shapes", "folder", "resnet", "library", "custom",
+    "cifar", "shapes", "folder", "torchvision", "resnet", "library", "custom",
     "int", "float", "str", "bool", "constrained", "auto", "tuple",
 }  # fmt: skip
 

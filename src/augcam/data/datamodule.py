@@ -1,5 +1,6 @@
 """The LightningDataModule: hold-out split, loaders that can resume anywhere, normalized batches."""
 
+import logging
 from typing import Any, Literal
 
 import numpy as np
@@ -9,14 +10,20 @@ import torch.nn.functional as F
 
 from augcam.data.augment.mix import Mix
 from augcam.data.augment.pipeline import Pipeline
-from augcam.data.datasets.base import ImageSet, Source
+from augcam.data.datasets.base import ImageDataset, ImageSet
 from augcam.data.loader import AugmentedBatches, Batch, EpochLoader, EpochOrder, EvalLoader
 from augcam.data.normalize import normalize
 from augcam.data.splits import stratified_holdout
+from augcam.errors import UserError
+
+# isort: split
+import albumentations as A
+
+log = logging.getLogger(__name__)
 
 
 class ImageDataModule(pl.LightningDataModule):
-    """A source's images as batches: augmented for training, untouched for validation and test.
+    """A data set's images as batches: augmented for training, untouched for validation and test.
 
     Validation images are a seeded, stratified part of the training images. The test set is read
     in `setup("test")` and not before, unless it is what validates.
@@ -27,21 +34,23 @@ class ImageDataModule(pl.LightningDataModule):
     one between ranks, and metrics must sync at the epoch's end, not at each step.
 
     Args:
-        source: where the images come from.
-        pipeline: the random part of the augmentation.
+        dataset: where the images come from.
+        pipeline: the random part of the augmentation: a `Pipeline`, or any `A.Compose` that keeps
+            size and type; Normalize and ToTensorV2 follow by themselves.
         batch_size: images in a training batch, per process. The last, partial batch of an epoch is
             left out (BatchNorm cannot train on a batch of one); which images that hits changes
             with every epoch.
         eval_batch_size: images in a validation or test batch, per process.
         num_workers: loader processes for training; 0 augments in the main process. Evaluation
             batches are slices of an array and need none.
-        holdout: training images kept back for validation; 0 turns validation off; "test" validates
-            on the test set: then the best epoch is picked on it.
+        holdout: training images kept back for validation: a number, or a share of each class (a
+            float, 0 to 1); 0 turns validation off; "test" validates on the test set: then the best
+            epoch is picked on it.
         seed: the run's seed.
         mix: what happens to a training batch and its labels on the device.
 
     Attributes:
-        classes, mean, std: the source's.
+        classes, mean, std: the data set's.
         train_set, val_set: after `setup("fit")`. test_set: after `setup("test")`. Each is an
             `ImageSet`; a batch's `index` counts within it.
     """
@@ -52,19 +61,21 @@ class ImageDataModule(pl.LightningDataModule):
 
     def __init__(
         self,
-        source: Source,
-        pipeline: Pipeline,
+        dataset: ImageDataset,
+        pipeline: Pipeline | A.Compose,
         *,
         batch_size: int,
         eval_batch_size: int,
         num_workers: int,
-        holdout: int | Literal["test"],
+        holdout: int | float | Literal["test"],
         seed: int,
         mix: Mix | None = None,
     ) -> None:
         super().__init__()
-        self.source = source
-        self.pipeline = pipeline
+        self.dataset = dataset
+        self.pipeline = (
+            Pipeline({"compose": pipeline}, seed) if isinstance(pipeline, A.Compose) else pipeline
+        )
         self.batch_size = batch_size
         self.eval_batch_size = eval_batch_size
         self.num_workers = num_workers
@@ -78,20 +89,25 @@ class ImageDataModule(pl.LightningDataModule):
 
     @property
     def classes(self) -> tuple[str, ...]:
-        return self.source.classes
+        return self.dataset.classes
 
     @property
     def mean(self) -> tuple[float, float, float]:
-        return self.source.mean
+        return self.dataset.mean
 
     @property
     def std(self) -> tuple[float, float, float]:
-        return self.source.std
+        return self.dataset.std
+
+    @property
+    def fingerprint(self) -> str:
+        """A digest of the data set's images, which a run keeps and a later command compares."""
+        return self.dataset.fingerprint()
 
     def prepare_data(self) -> None:
-        """Download or verify the source. Raises UserError where it cannot be used."""
+        """Download or verify the data set. Raises UserError where it cannot be used."""
         if not self._prepared:
-            self.source.prepare()
+            self.dataset.prepare()
             self._prepared = True
 
     def setup(self, stage: str) -> None:
@@ -102,17 +118,22 @@ class ImageDataModule(pl.LightningDataModule):
                 fit the images.
         """
         if stage in ("fit", "validate") and not hasattr(self, "train_set"):
-            images = self.source.train()
+            images = self.dataset.train()
             if self.holdout == "test":
-                self.train_set, self.val_set = images, self.source.test()
+                self.train_set, self.val_set = images, self.dataset.test()
             elif self.holdout:
                 train, val = stratified_holdout(images.labels, self.holdout, self.seed)
                 self.train_set, self.val_set = images.subset(train), images.subset(val)
+                if not len(val):
+                    log.warning(
+                        "data.holdout=%s: no class has an image to spare, so there is no validation",
+                        self.holdout,
+                    )
             else:
                 self.train_set, self.val_set = images, images.subset(np.arange(0))
             self.pipeline.check(self.train_set.images[0])
         if stage == "test" and not hasattr(self, "test_set"):
-            self.test_set = self.source.test()
+            self.test_set = self.dataset.test()
 
     def teardown(self, stage: str) -> None:
         """Let the training workers go when the fit is over."""
@@ -134,20 +155,27 @@ class ImageDataModule(pl.LightningDataModule):
             self._resume_at = {}
         return self._train_loader
 
-    def state_dict(self) -> dict[str, int]:
-        """The training loader's place, kept in the checkpoint.
+    def state_dict(self) -> dict[str, int | str]:
+        """The training loader's place and the images' fingerprint, kept in the checkpoint.
 
         Lightning 2.6 keeps it too, but forgets to restore it where a scheduler has asked for
         `estimated_stepping_batches`: by then the loader exists.
         """
-        return self._train_loader.state_dict() if self._train_loader else {}
+        place = self._train_loader.state_dict() if self._train_loader else {}
+        return {**place, "fingerprint": self.fingerprint}
 
-    def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        """Let the next training loader begin where the checkpoint was written."""
-        self._resume_at = state_dict
+    def load_state_dict(self, state_dict: dict[str, int | str]) -> None:
+        """Let the next training loader begin where the checkpoint was written.
+
+        Raises:
+            UserError: the checkpoint was written by a run on other images.
+        """
+        check_fingerprint(state_dict.get("fingerprint"), self.dataset, "the checkpoint")
+        if "batches" in state_dict:
+            self._resume_at = {key: int(state_dict[key]) for key in ("epoch", "batches")}
 
     def val_dataloader(self) -> "EvalLoader | list[Any]":
-        if not self.holdout:
+        if not len(self.val_set):
             return []  # Lightning then runs no validation
         return EvalLoader(self.val_set, self.eval_batch_size, *self._place())
 
@@ -189,3 +217,19 @@ class ImageDataModule(pl.LightningDataModule):
     def _place(self) -> tuple[int, int]:
         """(rank, number of ranks) of this process."""
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+
+
+def check_fingerprint(recorded: object, dataset: ImageDataset, of: str) -> None:
+    """Refuse images that have changed since `recorded`; None, of an earlier version, passes.
+
+    Raises:
+        UserError: the data set holds other images now.
+    """
+    if recorded is not None and recorded != dataset.fingerprint():
+        root = getattr(dataset, "root", None)
+        raise UserError(
+            f"{'data' if root is None else f'data.root={root}'}: the images have changed since {of} "
+            "was made: some were added, removed, renamed or edited\n"
+            "Its numbers and its training set belong to the images as they were: bring them back, "
+            "or train a new run"
+        )

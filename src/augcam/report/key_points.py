@@ -287,7 +287,8 @@ def _training_images(config: Config) -> int | None:
     every = 50_000 if data.name == "cifar10" else getattr(data, "train_size", None)
     if every is None or is_limit(config.trainer.limit_train_batches):
         return None
-    return int(every) - (0 if data.holdout == "test" else data.holdout)
+    held_out = 0 if data.holdout == "test" else data.holdout
+    return every - round(held_out * every if isinstance(held_out, float) else held_out)
 
 
 def class_sentence(classes: ClassDifferences, row: int) -> str:

@@ -3,16 +3,24 @@
 import torch
 from torch import nn
 
-from augcam.config.build import build
+from augcam.config.build import build, located, trusted_packages
 from augcam.config.model import CustomConfig, LibraryConfig, ResNetConfig
-from augcam.config.schema import Config
+from augcam.config.schema import (
+    CIFARConfig,
+    Config,
+    CustomDataConfig,
+    FolderConfig,
+    ShapesConfig,
+    TorchvisionConfig,
+)
 from augcam.data.augment import mix
-from augcam.data.augment.pipeline import build as build_pipeline
+from augcam.data.augment.build import build_pipeline
 from augcam.data.datamodule import ImageDataModule
-from augcam.data.datasets.base import Source
-from augcam.data.datasets.cifar import CIFAR10
+from augcam.data.datasets.base import ImageDataset
+from augcam.data.datasets.cifar import CIFAR10, CIFAR100
 from augcam.data.datasets.folder import ImageFolder
 from augcam.data.datasets.shapes import Shapes
+from augcam.data.datasets.torchvision import TorchvisionDataset
 from augcam.data.loader import auto_workers
 from augcam.errors import UserError
 from augcam.models.library import pretrained_weights, timm_network, torchvision_network
@@ -22,14 +30,35 @@ from augcam.models.stem import first_convolution, is_patch_embedding, resolved_s
 from augcam.models.weights import load_weights, read_weights
 
 
-def build_source(config: Config) -> Source:
+def build_source(config: Config) -> ImageDataset:
     """Where the run's images come from."""
     data = config.data
-    if data.name == "cifar10":
-        return CIFAR10(data.root)
-    if data.name == "shapes":
+    if isinstance(data, CIFARConfig):
+        return (CIFAR10 if data.name == "cifar10" else CIFAR100)(data.root)
+    if isinstance(data, ShapesConfig):
         return Shapes(data.seed, data.train_size, data.test_size, data.shortcut)
-    return ImageFolder(data.root, data.image_size)
+    if isinstance(data, FolderConfig):
+        return ImageFolder(data.root, data.image_size, data.split, data.memory_gb, data.cache)
+    if isinstance(data, TorchvisionConfig):
+        return TorchvisionDataset(
+            data.dataset, data.root, data.image_size, data.download, data.memory_gb, data.cache
+        )
+    return _custom(data)
+
+
+def _custom(data: CustomDataConfig) -> ImageDataset:
+    """A data set of a trusted package. Raises UserError where the class is no data set."""
+    kind = located(data.target, "data")
+    missing = [
+        name for name in ("prepare", "train", "test", "fingerprint") if not hasattr(kind, name)
+    ]
+    if not isinstance(kind, type) or missing:
+        raise UserError(
+            f"data._target_={data.target}: is no data set, it lacks {', '.join(missing)}; see "
+            "augcam.data.datasets.base.ImageDataset"
+        )
+    dataset: ImageDataset = build({"_target_": data.target, **data.arguments()}, kind, "data")
+    return dataset
 
 
 def build_data(config: Config) -> ImageDataModule:
@@ -39,9 +68,10 @@ def build_data(config: Config) -> ImageDataModule:
         UserError: the augmentation pipeline cannot be built.
     """
     workers = config.data.num_workers
+    dataset = build_source(config)
     return ImageDataModule(
-        build_source(config),
-        build_pipeline(config.aug, config.seed),
+        dataset,
+        build_pipeline(config.aug, config.seed, lambda: dataset.mean, trusted_packages()),
         batch_size=config.data.batch_size,
         eval_batch_size=config.data.eval_batch_size,
         num_workers=auto_workers(config.trainer.accelerator) if workers == "auto" else workers,

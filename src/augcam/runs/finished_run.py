@@ -11,6 +11,9 @@ import torch
 from rich.progress import Progress
 from torch import Tensor, nn
 
+from augcam.data.datamodule import check_fingerprint
+from augcam.data.datasets.base import ImageDataset
+from augcam.data.datasets.stored import StoredImages
 from augcam.data.normalize import normalize
 from augcam.errors import UserError
 from augcam.runs.build import build_network, build_source
@@ -78,7 +81,7 @@ class FinishedRun:
     network: nn.Module
     classes: tuple[str, ...]
     normalize: Callable[[np.ndarray], Tensor]
-    images: np.ndarray
+    images: np.ndarray | StoredImages
     labels: np.ndarray
     masks: np.ndarray | None
     predicted: np.ndarray
@@ -91,13 +94,27 @@ class FinishedRun:
         return probabilities
 
 
+def run_source(folder: RunFolder) -> ImageDataset:
+    """The run's data set, prepared.
+
+    Raises:
+        UserError: its images cannot be read, or have changed since the run was made.
+    """
+    source = build_source(folder.config())
+    source.prepare()
+    recorded = (folder.metrics() or {}).get("data_fingerprint")
+    if recorded is None and folder.last.is_file():  # it has not finished
+        checkpoint = read_checkpoint(folder.last)
+        recorded = checkpoint.get("ImageDataModule", {}).get("fingerprint")
+    check_fingerprint(recorded, source, f"run={folder}")
+    return source
+
+
 def open_run(
     folder: RunFolder, checkpoint: Literal["last", "best"], progress: Progress
 ) -> FinishedRun:
     """The run's network and test set, and the predictions that it kept or else makes now."""
-    config = folder.config()
-    source = build_source(config)
-    source.prepare()
+    source = run_source(folder)
     path = folder.last if checkpoint == "last" else folder.best
     network = load_network(folder, path, len(source.classes))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

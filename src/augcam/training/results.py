@@ -45,6 +45,7 @@ def summary(
         "aug": config.aug_name,
         "mix": config.mix.name,
         "data": config.data.name,
+        "data_fingerprint": trainer.datamodule.fingerprint,  # type: ignore[attr-defined]
         "model": config.model.label,
         "classes": list(classifier.classes),
         "normalize": {

@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import math
 import shlex
 import signal
 from collections.abc import Iterator, Mapping
@@ -123,7 +124,8 @@ def whiten_first_layer(config: Config, classifier: Classifier, data: ImageDataMo
     """Where the model has a whitened first layer: its filters from the training images."""
     if not (isinstance(config.model, ResNetConfig) and config.model.whiten):
         return
-    pixels = data.train_set.images[..., 0].size  # of a million of them: all would fill the memory
+    # Of a million pixels: all would fill the memory.
+    pixels = math.prod(data.train_set.images.shape[:3])
     some = data.train_set.images[:: max(1, pixels // 1_024_000)]
     images = normalize(torch.from_numpy(some.copy()), data.mean, data.std)
     classifier.network.get_parameter("conv1.0.weight").data.copy_(whitening_filters(images))

@@ -155,8 +155,5 @@ class CoarseDropout(A.CoarseDropout):
         return img
 
 
-_TRANSFORMS = {
-    f"albumentations.{name}": value
-    for name, value in vars(A).items()
-    if isinstance(value, type) and issubclass(value, A.BasicTransform)
-}
+# Built wherever a config names the transform of Albumentations: the same images in less time.
+FASTER: dict[type, type] = {A.Rotate: Rotate, A.CoarseDropout: CoarseDropout}

@@ -1,40 +1,25 @@
-"""The random part of an augmentation, image by image: every number from (seed, epoch, index) alone.
+"""The random stream of a sample: every number of an augmentation from (seed, epoch, index) alone."""
 
-Only `augcam.data.augment` and `augcam.data.corruptions` know Albumentations.
-"""
-
-import difflib
-import inspect
+import math
 import os
 import random
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeAlias
+
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else it looks online for a newer version
 
 import albumentations as A
 import cv2
 import numpy as np
-from pydantic import ValidationError
 
-from augcam.data.augment.ops import (
-    _TRANSFORMS,
-    AlternatingFlip,
-    CoarseDropout,
-    Cutout,
-    PadCrop,
-    Rotate,
-)
-from augcam.data.augment.policies import AugMix, AutoAugment, RandAugment, TrivialAugmentWide
+from augcam.data.augment.ops import AlternatingFlip
 from augcam.errors import UserError
-
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else it looks online for a newer version
-
 
 cv2.setNumThreads(0)  # images are too small to share one among threads
 
+Transform: TypeAlias = A.BasicTransform | A.BaseCompose
 
 _MASK = (1 << 64) - 1
-
-
 _GOLDEN = 0x9E3779B97F4A7C15
 
 
@@ -54,6 +39,7 @@ class _SplitMix(random.Random):
     """
 
     position = 0
+    gauss_next: float | None
 
     def random(self) -> float:
         position = self.position
@@ -77,11 +63,18 @@ class Pipeline:
     always agree. Without transforms, images come back as they are.
 
     Args:
-        transforms: Albumentations transforms by name, in the order in which they are applied.
+        transforms: Albumentations transforms by name, in the order in which they are applied;
+            compositions (`A.Compose`, `A.OneOf`, ...) too. Their random state is taken over.
         seed: the run's seed.
+
+    Raises:
+        UserError: a transform holds NaN or infinity, with which OpenCV may never return.
     """
 
-    def __init__(self, transforms: Mapping[str, A.BasicTransform], seed: int) -> None:
+    def __init__(self, transforms: Mapping[str, Transform], seed: int) -> None:
+        for name, transform in transforms.items():
+            for where, value in _non_finite(transform):
+                raise UserError(f"aug.{name}.{where}={value}: a finite number is needed")
         self.transforms = dict(transforms)
         self.seed = seed
         self._steps = tuple(self.transforms.values())
@@ -92,7 +85,12 @@ class Pipeline:
         self._numpy_state: Any = self._numpy.bit_generator.state  # has_uint32 is 0: nothing is left
         self._seed_key = _mixed(seed & _MASK)
         self._epoch, self._epoch_key = 0, _mixed(self._seed_key)
-        self._alternating = [step for step in self._steps if isinstance(step, AlternatingFlip)]
+        self._alternating = [
+            leaf
+            for step in self._steps
+            for leaf in _leaves(step)
+            if isinstance(leaf, AlternatingFlip)
+        ]
 
     def __call__(self, image: np.ndarray, epoch: int, index: int) -> np.ndarray:
         """One augmented draw.
@@ -110,6 +108,7 @@ class Pipeline:
         key = _mixed((self._epoch_key + index) & _MASK)
         python = self._python
         python.position = key
+        python.gauss_next = None  # random.gauss keeps half a pair, which belongs to the last sample
         numpy_is_seeded = False
         for flip in self._alternating:
             flip.turn = epoch + (_mixed(((self._seed_key ^ _MASK) + index) & _MASK) & 1)
@@ -134,131 +133,41 @@ class Pipeline:
             UserError: a transform fails on such an image, or changes its size or type.
         """
         for name, transform in self.transforms.items():
-            said = f"aug.{name}: {type(transform).__name__}"
+            place = f"aug.{name}: {type(transform).__name__}"
             try:
                 result = transform(force_apply=True, image=image.copy())["image"]
             except Exception as error:
                 reason = " ".join(str(error).split())[:200]
-                raise UserError(f"{said} fails on an image of {image.shape}: {reason}") from None
-            made = f"{getattr(result, 'dtype', '')} {tuple(getattr(result, 'shape', ()))}"
-            if made != f"{image.dtype} {image.shape}":
+                raise UserError(f"{place} fails on an image of {image.shape}: {reason}") from None
+            result_is = f"{getattr(result, 'dtype', '')} {tuple(getattr(result, 'shape', ()))}"
+            if result_is != f"{image.dtype} {image.shape}":
                 raise UserError(
-                    f"{said} makes {made} of {image.dtype} {image.shape}: every image must keep "
+                    f"{place} makes {result_is} of {image.dtype} {image.shape}: every image must keep "
                     "its size and type (Normalize and ToTensorV2 end every pipeline by themselves)"
                 )
 
 
-_TRANSFORMS |= {
-    f"augcam.data.augment.{kind.__name__}": kind
-    for kind in (
-        PadCrop,
-        Cutout,
-        AlternatingFlip,
-        RandAugment,
-        TrivialAugmentWide,
-        AutoAugment,
-        AugMix,
-    )
-}
+def _leaves(transform: Transform) -> Iterator[A.BasicTransform]:
+    """The transforms of a composition, however deep; a plain transform is its own."""
+    if isinstance(transform, A.BaseCompose):
+        for part in transform.transforms:
+            yield from _leaves(part)
+    else:
+        yield transform
 
 
-_TRANSFORMS |= {f"albumentations.{kind.__name__}": kind for kind in (Rotate, CoarseDropout)}
-
-
-def build(aug: Mapping[str, Mapping[str, Any] | None], seed: int) -> Pipeline:
-    """The pipeline that a config describes.
-
-    Args:
-        aug: transforms by name, in order: `{"flip": {"_target_": "albumentations.HorizontalFlip",
-            "p": 0.5}}`. None leaves a transform out. A value may name an OpenCV constant:
-            `{"_target_": "hydra.utils.get_object", "path": "cv2.BORDER_REFLECT_101"}`.
-        seed: the run's seed.
-
-    Raises:
-        UserError: one line for every transform or argument that is unknown or out of range.
-    """
-    transforms: dict[str, A.BasicTransform] = {}
-    problems: list[str] = []
-    for name, settings in aug.items():
-        if settings is None:
-            continue
-        try:
-            transforms[name] = _transform(f"aug.{name}", settings)
-        except UserError as error:
-            problems.append(str(error))
-    if problems:
-        raise UserError("\n".join(problems))
-    return Pipeline(transforms, seed)
-
-
-def _transform(key: str, settings: Mapping[str, Any]) -> A.BasicTransform:
-    target = settings.get("_target_")
-    kind = _TRANSFORMS.get(str(target))
-    if kind is None:
-        near = _nearest(str(target), list(_TRANSFORMS), cutoff=0.85)  # most begin alike
-        raise UserError(
-            f"{key}._target_={target}: no such transform; {near}"
-            "any transform of Albumentations 2 can be named, as albumentations.Rotate"
-        )
-    valid = [name for name in inspect.signature(kind).parameters if name != "strict"]
-    problems: list[str] = []
-    arguments: dict[str, Any] = {}
-    for name, value in settings.items():
-        if name == "_target_":
-            continue
-        if name not in valid:
-            problems.append(
-                f"{key}: {kind.__name__} has no argument {name!r}; {_nearest(name, valid)}"
-                f"valid: {', '.join(valid)}"
-            )
-            continue
-        try:
-            arguments[name] = _constant(f"{key}.{name}", value)
-        except UserError as error:
-            problems.append(str(error))
-    try:
-        transform = kind(**arguments)
-    except Exception as error:  # whatever a constructor says is about the request
-        problems += _in_words(key, kind, error)
-    if problems:
-        raise UserError("\n".join(problems))
-    return transform
-
-
-def _constant(key: str, value: Any) -> Any:
-    """`value`, or the OpenCV constant that it names."""
-    if not isinstance(value, Mapping) or "_target_" not in value:
-        return value
-    path = str(value.get("path"))
-    name = path.removeprefix("cv2.")
-    constant = getattr(cv2, name, None)
-    if value["_target_"] != "hydra.utils.get_object" or name == path or type(constant) is not int:
-        near = _nearest(name, [known for known, number in vars(cv2).items() if type(number) is int])
-        raise UserError(
-            f"{key}: {path} is no constant of OpenCV; {near}"
-            "write {_target_: hydra.utils.get_object, path: cv2.BORDER_REFLECT_101}"
-        )
-    return constant
-
-
-def _nearest(name: str, valid: Sequence[str], cutoff: float = 0.4) -> str:
-    near = difflib.get_close_matches(name, valid, n=2, cutoff=cutoff)
-    return f"did you mean {' or '.join(near)}? " if near else ""
-
-
-def _in_words(key: str, kind: type[A.BasicTransform], error: Exception) -> list[str]:
-    """One line for each value that a transform refuses."""
-    cause = error.__cause__
-    if not isinstance(cause, ValidationError):
-        return [f"{key}: {kind.__name__}: {' '.join(str(error).split())[:200]}"]
-    said: dict[str, list[str]] = {}
-    for problem in cause.errors(include_url=False):
-        message = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
-        where = problem["loc"]
-        if not where:
-            said.setdefault(f"{key}: {kind.__name__}", []).append(message)
-        elif problem["type"] == "missing":
-            said.setdefault(f"{key}.{where[0]}", []).append(f"{kind.__name__} needs a value")
-        else:
-            said.setdefault(f"{key}.{where[0]}={problem['input']}", []).append(message)
-    return [f"{place}: {' or '.join(dict.fromkeys(words))}" for place, words in said.items()]
+def _non_finite(value: Any, where: str = "") -> Iterator[tuple[str, float]]:
+    """Every NaN and infinity among the settings of a transform, with the place where it is."""
+    if isinstance(value, A.BaseCompose | A.BasicTransform):
+        value = {k: v for k, v in vars(value).items() if k not in ("py_random", "random_generator")}
+    if isinstance(value, float | np.floating) and not math.isfinite(value):
+        yield where, float(value)
+    elif isinstance(value, Mapping):
+        for key, part in value.items():
+            yield from _non_finite(part, f"{where}.{key}" if where else str(key))
+    elif isinstance(value, list | tuple):
+        for number, part in enumerate(value):
+            yield from _non_finite(part, f"{where}.{number}" if where else str(number))
+    elif isinstance(value, np.ndarray) and value.dtype.kind == "f":
+        for part in value[~np.isfinite(value)].ravel()[:1]:
+            yield where, float(part)

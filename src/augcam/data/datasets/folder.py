@@ -1,27 +1,59 @@
-"""Where images come from: CIFAR-10, generated shapes, or your own folder, all as uint8 arrays.
-
-    source = CIFAR10("data")
-    source.prepare()
-    source.train().images        # uint8 (50000, 32, 32, 3)
-
-Your own folder of images, PNG or JPEG of any size, has one folder per class:
+"""Your own images, one folder per class.
 
     ROOT/train/cat/*.png   ROOT/train/dog/*.png   ...
     ROOT/test/cat/*.png    ROOT/test/dog/*.png    ...
 
-or ROOT/cat/*.png, ROOT/dog/*.png; then a fifth of each class, always the same, is the test set.
+or ROOT/cat/*.png, ROOT/dog/*.png; then about a fifth of each class, chosen by a hash of the file's
+name, is the test set, so that an image added later moves no other. Folders inside a class folder
+belong to the class.
 """
 
-from collections.abc import Sequence
+import logging
+import os
+import stat
+import unicodedata
+import warnings
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from PIL import Image, ImageOps
 
-from augcam.data.datasets.base import Channels, ImageSet, statistics
-from augcam.data.splits import stratified_holdout
+from augcam.data.datasets.base import Channels, ImageSet, digest, statistics
+from augcam.data.datasets.stored import decode
+from augcam.data.splits import hashed_split, stratified_holdout
 from augcam.errors import UserError
+
+log = logging.getLogger(__name__)
+
+# No others that Pillow reads: to decode EPS it starts a program.
+_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".gif"}
+_FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF", "GIF")
+# Pillow only warns of an image of 90 to 180 million pixels; here it is refused as larger ones are.
+warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
+
+
+@dataclass(frozen=True)
+class _Files:
+    """The files of a split: where they are, their labels, and what stat says of each."""
+
+    names: tuple[str, ...]  # relative to the root, "/" between folders, in Unicode's composed form
+    paths: tuple[Path, ...]
+    labels: np.ndarray
+    sizes: tuple[int, ...]
+    times: tuple[int, ...]
+
+    def subset(self, index: np.ndarray) -> "_Files":
+        chosen = index.tolist()
+        return _Files(
+            tuple(self.names[i] for i in chosen), tuple(self.paths[i] for i in chosen),
+            self.labels[index], tuple(self.sizes[i] for i in chosen),
+            tuple(self.times[i] for i in chosen),
+        )  # fmt: skip
 
 
 class ImageFolder:
@@ -33,24 +65,47 @@ class ImageFolder:
     Args:
         root: the folder.
         image_size: side of the square, pixels.
+        split: how images without train/ and test/ are split: "hash", or "shuffle" as AugCAM did
+            at first, where one image more makes another split.
+        memory_gb: what the decoded images of a split may take in memory; more go into a file.
+        cache: the folder of that file.
     """
 
-    def __init__(self, root: str | Path, image_size: int) -> None:
+    def __init__(
+        self,
+        root: str | Path,
+        image_size: int,
+        split: Literal["hash", "shuffle"] = "hash",
+        memory_gb: float = 1.0,
+        cache: str | Path = "~/.cache/augcam",
+    ) -> None:
         self.root = Path(root).expanduser()
         self.image_size = image_size
+        self.split = split
+        self.memory_gb = memory_gb
+        self.cache = Path(cache).expanduser()
 
     def prepare(self) -> None:
-        """List the folders and open every test image's header: what cannot be used is told now.
+        """List the folders and open every test image's header: what cannot be used is said now.
 
         Raises:
             UserError: see `classes`, or a test file is not an image.
         """
-        for path in self._files["test"][0]:
-            try:
-                with Image.open(path):
-                    pass
-            except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-                raise _not_an_image(path, error) from None
+        train, test = self._files["train"], self._files["test"]
+        for path in test.paths:
+            _open(path).close()
+        log.info(
+            "%s: %s images of %d classes to train on, %s to test%s",
+            _shown(self.root), f"{len(train.paths):,}", len(self.classes), f"{len(test.paths):,}",
+            "" if self._divided else " (about a fifth of each class, by a hash of its name)",
+        )  # fmt: skip
+        if self._left_out:
+            counts = ", ".join(f"{count:,} {why}" for why, count in self._left_out.most_common())
+            log.warning("%s: left out: %s", _shown(self.root), counts)
+        untested = np.setdiff1d(np.arange(len(self.classes)), test.labels)
+        if len(untested):
+            names = ", ".join(self.classes[label] for label in untested)
+            log.warning("one image is too few to train on and to test: untested: %s", names)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -63,12 +118,12 @@ class ImageFolder:
         return self._layout[0]
 
     def train(self) -> ImageSet:
-        """The training images. Raises UserError, naming the file that cannot be read."""
-        return self._read(*self._files["train"])
+        """The training images. Raises UserError, naming the files that cannot be read."""
+        return self._read("train")
 
     def test(self) -> ImageSet:
-        """The test images. Raises UserError, naming the file that cannot be read."""
-        return self._read(*self._files["test"])
+        """The test images. Raises UserError, naming the files that cannot be read."""
+        return self._read("test")
 
     @property
     def mean(self) -> Channels:
@@ -78,47 +133,130 @@ class ImageFolder:
     def std(self) -> Channels:
         return self._statistics[1]
 
+    def fingerprint(self) -> str:
+        """A digest of every image's split, name, size, and of up to 48 KiB of its content.
+
+        Of a larger file, its beginning, middle and end: enough to know a compressed image by.
+
+        Raises:
+            UserError: a file cannot be read.
+        """
+        return self._fingerprint
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        parts: list[str | bytes | int] = []
+        for split, files in self._files.items():
+            for name, path, size in zip(files.names, files.paths, files.sizes, strict=True):
+                parts += [split, name, size, _sample(path, size)]
+        return digest(parts)
+
     @cached_property
     def _statistics(self) -> tuple[Channels, Channels]:
-        paths, labels = self._files["train"]
+        paths = self._files["train"].paths
         chosen = np.random.default_rng(0).permutation(len(paths))[:500]
-        return statistics(self._read([paths[i] for i in chosen], labels[chosen]).images)
+        return statistics(read_image(paths[i], self.image_size) for i in chosen)
 
     @property
-    def _files(self) -> dict[str, tuple[list[Path], np.ndarray]]:
+    def _files(self) -> Mapping[str, _Files]:
         return self._layout[1]
 
+    @property
+    def _left_out(self) -> Counter[str]:
+        return self._layout[2]
+
+    @property
+    def _divided(self) -> bool:
+        """Whether there are train/ and test/."""
+        return self._layout[3]
+
     @cached_property
-    def _layout(self) -> tuple[tuple[str, ...], dict[str, tuple[list[Path], np.ndarray]]]:
+    def _layout(self) -> tuple[tuple[str, ...], Mapping[str, _Files], Counter[str], bool]:
+        left_out: Counter[str] = Counter()
         try:
             inside = _folders(self.root)
             if "train" not in inside:
-                classes, paths, labels = _classes_in(self.root)
-                train, test = stratified_holdout(labels, len(paths) // 5, seed=0)
-                return classes, {
-                    "train": ([paths[i] for i in train], labels[train]),
-                    "test": ([paths[i] for i in test], labels[test]),
-                }
+                classes, files = self._classes_in(self.root, left_out)
+                if self.split == "shuffle":
+                    train, test = stratified_holdout(files.labels, len(files.paths) // 5, seed=0)
+                else:
+                    train, test = hashed_split(files.names, files.labels)
+                if not len(test):
+                    raise UserError(
+                        f"data.root={_shown(self.root)}: every class has one image, so none is left "
+                        "to test; two are needed at least"
+                    )
+                splits = {"train": files.subset(train), "test": files.subset(test)}
+                return classes, splits, left_out, False
             if "test" not in inside:
-                raise UserError(f"data.root={self.root}: there is a train/ but no test/ beside it")
-            classes, paths, labels = _classes_in(self.root / "train")
-            test_classes, test_paths, test_labels = _classes_in(self.root / "test")
-        except OSError as error:
-            raise UserError(f"data.root={self.root}: cannot be read ({error.strerror})") from None
+                raise UserError(
+                    f"data.root={_shown(self.root)}: there is a train/ but no test/ beside it"
+                )
+            classes, files = self._classes_in(self.root / "train", left_out)
+            test_classes, test_files = self._classes_in(self.root / "test", left_out)
+        except UserError:
+            raise
+        except (OSError, ValueError) as error:  # ValueError: a NUL in the root's name
+            where = getattr(error, "filename", None) or self.root
+            reason = getattr(error, "strerror", None) or error
+            raise UserError(f"data.root={_shown(where)}: cannot be read ({reason})") from None
         if classes != test_classes:
             odd = ", ".join(sorted(set(classes) ^ set(test_classes)))
             raise UserError(
-                f"data.root={self.root}: train/ and test/ must have the same classes; "
+                f"data.root={_shown(self.root)}: train/ and test/ must have the same classes; "
                 f"only one of them has {odd}"
             )
-        return classes, {"train": (paths, labels), "test": (test_paths, test_labels)}
+        return classes, {"train": files, "test": test_files}, left_out, True
 
-    def _read(self, paths: Sequence[Path], labels: np.ndarray) -> ImageSet:
-        side = self.image_size
-        images = np.empty((len(paths), side, side, 3), np.uint8)
-        for i, path in enumerate(paths):
-            images[i] = read_image(path, side)
-        return ImageSet(images, labels)
+    def _classes_in(self, root: Path, left_out: Counter[str]) -> tuple[tuple[str, ...], _Files]:
+        classes = tuple(_folders(root))
+        if len(classes) < 2:
+            there = f"found {classes[0]}/ alone" if classes else "found none"
+            raise UserError(
+                f"data.root={_shown(root)}: two folders or more, one per class, are needed; {there}"
+            )
+        if odd := [name for name in classes if not name.isprintable()]:
+            raise UserError(
+                f"data.root={_shown(root)}: the class folder {_shown(odd[0])}/ has characters in "
+                "its name that cannot be shown; rename it"
+            )
+        left_out["beside the class folders"] += sum(
+            1 for path in root.iterdir() if not path.is_dir() and not path.name.startswith(".")
+        )
+        rows: list[tuple[str, Path, int, int, int]] = []
+        for label, name in enumerate(classes):
+            before = Counter(left_out)
+            images = _images_in(root / name, root, left_out)
+            if self.split == "shuffle":  # which files count decides how they are shuffled
+                images = [one for one in images if _counted_at_first(one[0], root / name)]
+            if not images:
+                why = ", ".join(f"{n} {reason}" for reason, n in (left_out - before).items())
+                raise UserError(
+                    f"data.root={_shown(root)}: the class {name}/ has no image "
+                    f"({why or ', '.join(sorted(_SUFFIXES))})"
+                )
+            for path, info in images:
+                relative = path.relative_to(self.root).as_posix()
+                # macOS hands out decomposed letters, others composed ones: one name on all.
+                relative = unicodedata.normalize("NFC", relative)
+                rows.append((relative, path, label, info.st_size, info.st_mtime_ns))
+        left_out += Counter()  # drops zeros
+        names, paths, labels, sizes, times = zip(*rows, strict=True)
+        return classes, _Files(names, paths, np.array(labels, np.int64), sizes, times)
+
+    def _read(self, split: Literal["train", "test"]) -> ImageSet:
+        files, side = self._files[split], self.image_size
+        # Times too: a file changed in place is decoded anew, even if its size is the same.
+        key = digest([*files.names, *files.sizes, *files.times])
+        images = decode(
+            lambda number: read_image(files.paths[number], side),
+            len(files.paths),
+            side,
+            memory=int(self.memory_gb * 1e9),
+            cache=self.cache,
+            key=f"folder-{split}-{side}-{key}",
+        )
+        return ImageSet(images, files.labels)
 
 
 def read_image(path: Path, side: int) -> np.ndarray:
@@ -127,48 +265,117 @@ def read_image(path: Path, side: int) -> np.ndarray:
     Raises:
         UserError: the file is not an image that can be read whole.
     """
+    with _open(path) as opened:
+        try:
+            return to_square(opened, side)
+        except Exception as error:  # Pillow's decoders raise all kinds, and all are about the file
+            raise _not_an_image(path, error) from None
+
+
+def to_square(image: Image.Image, side: int) -> np.ndarray:
+    """An image as uint8 (side, side, 3): upright, RGB, short side to `side`, centre crop."""
+    image.draft("RGB", (side, side))  # lets the JPEG decoder leave out what is not needed
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I"):  # 16 bits: RGB conversion would clip, not scale
+        image = Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8))
+    fitted = ImageOps.fit(image.convert("RGB"), (side, side), Image.Resampling.BICUBIC)
+    return np.asarray(fitted)
+
+
+def _open(path: Path) -> Image.Image:
+    """The file opened by Pillow, its header read. Raises UserError where it is no image, or a bomb."""
     try:
-        with Image.open(path) as opened:
-            image: Image.Image = opened
-            image.draft("RGB", (side, side))  # lets the JPEG decoder leave out what is not needed
-            image = ImageOps.exif_transpose(image)
-            if image.mode.startswith("I"):  # 16 bits: RGB conversion would clip, not scale
-                image = Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8))
-            fitted = ImageOps.fit(image.convert("RGB"), (side, side), Image.Resampling.BICUBIC)
-            return np.asarray(fitted)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        if not path.is_file():  # opening a pipe would wait for ever
+            raise ValueError("no regular file")
+        image = Image.open(path, formats=_FORMATS)
+        limit = Image.MAX_IMAGE_PIXELS or 0
+        if image.width * image.height > limit > 0:
+            image.close()
+            raise ValueError(f"{image.width} x {image.height} pixels, over the limit of {limit:,}")
+    except Exception as error:  # Pillow's parsers raise all kinds, and all are about the file
         raise _not_an_image(path, error) from None
+    return image
 
 
 def _not_an_image(path: Path, error: Exception) -> UserError:
-    reason = " ".join(str(error).split())[:120]
-    return UserError(f"{path}: not an image that can be read ({reason}); repair or remove it")
-
-
-_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp"}
-
-
-def _folders(root: Path) -> list[str]:
-    return sorted(
-        path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")
+    reason = " ".join(str(error).replace(str(path), "").split())[:120] or type(error).__name__
+    return UserError(
+        f"{_shown(path)}: not an image that can be read ({_shown(reason)}); repair or remove it"
     )
 
 
-def _classes_in(root: Path) -> tuple[tuple[str, ...], list[Path], np.ndarray]:
-    classes = tuple(_folders(root))
-    if len(classes) < 2:
-        found = f"found {classes[0]}/ alone" if classes else "found none"
-        raise UserError(
-            f"data.root={root}: two folders or more, one per class, are needed; {found}"
-        )
-    paths: list[Path] = []
-    labels: list[int] = []
-    for label, name in enumerate(classes):
-        files = sorted(p for p in (root / name).iterdir() if p.suffix.lower() in _SUFFIXES)
-        if not files:
-            raise UserError(
-                f"data.root={root}: the class {name}/ has no image ({', '.join(sorted(_SUFFIXES))})"
-            )
-        paths += files
-        labels += [label] * len(files)
-    return classes, paths, np.array(labels, np.int64)
+def _shown(text: object) -> str:
+    """A name as one line that any terminal can print."""
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode()
+        for c in str(text)
+    )
+
+
+def _is_hidden(name: str) -> bool:
+    # macOS puts a ._NAME beside every file on foreign disks, and __MACOSX into archives.
+    return name.startswith(".") or name == "__MACOSX"
+
+
+def _folders(root: Path) -> list[str]:
+    return sorted(p.name for p in root.iterdir() if not _is_hidden(p.name) and p.is_dir())
+
+
+def _images_in(
+    folder: Path, root: Path, left_out: Counter[str]
+) -> list[tuple[Path, os.stat_result]]:
+    """The image files of a class, at any depth, sorted; what is left out is counted by its reason."""
+    images: list[tuple[Path, os.stat_result]] = []
+    # Links may lead in circles, and from several places to one: a folder is gone through once.
+    known = {_identity(root.stat()), _identity(folder.stat())}
+    todo = [folder]
+    while todo:
+        with os.scandir(todo.pop()) as entries:
+            for entry in entries:
+                path = Path(entry.path)
+                if _is_hidden(entry.name):
+                    left_out["hidden"] += 1
+                    continue
+                try:
+                    info = path.stat()
+                except OSError as error:
+                    left_out[f"cannot be reached ({error.strerror})"] += 1
+                    continue
+                if stat.S_ISDIR(info.st_mode):
+                    if _identity(info) in known:
+                        left_out["a link to a folder that is gone through already"] += 1
+                    else:
+                        known.add(_identity(info))
+                        todo.append(path)
+                elif not stat.S_ISREG(info.st_mode):
+                    left_out["a pipe, socket or device"] += 1
+                elif path.suffix.lower() not in _SUFFIXES:
+                    left_out[
+                        f"no image by its name ({_shown(path.suffix.lower() or 'no suffix')})"
+                    ] += 1
+                else:
+                    images.append((path, info))
+    return sorted(images, key=lambda one: one[0])
+
+
+def _counted_at_first(path: Path, folder: Path) -> bool:
+    return path.parent == folder and path.suffix.lower() not in (".tif", ".tiff", ".gif")
+
+
+def _identity(info: os.stat_result) -> tuple[int, int]:
+    return info.st_dev, info.st_ino
+
+
+def _sample(path: Path, size: int, block: int = 16_384) -> bytes:
+    starts: Sequence[int] = (0, (size - block) // 2, size - block) if size > 3 * block else (0,)
+    try:
+        with path.open("rb") as file:
+            if len(starts) == 1:
+                return file.read(3 * block)
+            content = b""
+            for start in starts:
+                file.seek(start)
+                content += file.read(block)
+            return content
+    except OSError as error:
+        raise _not_an_image(path, error) from None

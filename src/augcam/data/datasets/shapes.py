@@ -14,8 +14,7 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from augcam.data.datasets import shapes
-from augcam.data.datasets.base import Channels, ImageSet, statistics
+from augcam.data.datasets.base import Channels, ImageSet, digest, statistics
 from augcam.errors import UserError
 
 cv2.setNumThreads(0)
@@ -223,7 +222,7 @@ CLASSES = tuple(OUTLINES)
 
 
 class Shapes:
-    """Ten generated shapes with masks, 32x32; see `augcam.data.shapes`. Nothing is written to disk.
+    """Ten generated shapes with masks, 32x32; see `draw`. Nothing is written to disk.
 
     Args:
         seed: of the drawing; the run's seed leaves the images alone.
@@ -231,7 +230,7 @@ class Shapes:
         shortcut: share of images with a tag that gives the class away in training, not in test.
     """
 
-    classes = shapes.CLASSES
+    classes = CLASSES
 
     def __init__(
         self, seed: int = 0, train_size: int = 6000, test_size: int = 2000, shortcut: float = 0.0
@@ -247,10 +246,14 @@ class Shapes:
         """Nothing to do: a split is drawn in memory, in a few seconds, when it is asked for."""
 
     def train(self) -> ImageSet:
-        return ImageSet(*shapes.draw("train", self.seed, self.train_size, self.shortcut))
+        return ImageSet(*draw("train", self.seed, self.train_size, self.shortcut))
 
     def test(self) -> ImageSet:
-        return ImageSet(*shapes.draw("test", self.seed, self.test_size, self.shortcut))
+        return ImageSet(*draw("test", self.seed, self.test_size, self.shortcut))
+
+    def fingerprint(self) -> str:
+        """A digest of what they are drawn from."""
+        return digest(["shapes", self.seed, self.train_size, self.test_size, self.shortcut])
 
     @property
     def mean(self) -> Channels:
@@ -263,6 +266,4 @@ class Shapes:
     @cached_property
     def _statistics(self) -> tuple[Channels, Channels]:
         # The first images of the training set: an image does not depend on how many are drawn.
-        return statistics(
-            shapes.draw("train", self.seed, min(self.train_size, 500), self.shortcut)[0]
-        )
+        return statistics(draw("train", self.seed, min(self.train_size, 500), self.shortcut)[0])

@@ -1,0 +1,214 @@
+"""From a config's mapping to a `Pipeline`: which transforms may be named, and what is wrong in words.
+
+build_pipeline({"flip": {"_target_": "albumentations.HorizontalFlip", "p": 0.5}}, seed=1)
+"""
+
+import difflib
+import importlib
+import inspect
+import math
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+from augcam.data.augment import ops, policies
+from augcam.data.augment.pipeline import Pipeline, Transform
+from augcam.data.datasets.base import Channels
+from augcam.errors import UserError
+
+# isort: split
+import albumentations as A
+
+# What holds other transforms. A pipeline's outermost composition is the mapping itself.
+_COMPOSITIONS = (
+    A.OneOf, A.SomeOf, A.RandomOrder, A.OneOrOther, A.Sequential, A.SelectiveChannelTransform,
+)  # fmt: skip
+
+_KNOWN: dict[str, type] = {
+    f"albumentations.{name}": kind
+    for name, kind in vars(A).items()
+    if isinstance(kind, type) and (issubclass(kind, A.BasicTransform) or kind in _COMPOSITIONS)
+}
+_KNOWN |= {
+    f"augcam.data.augment.{kind.__name__}": kind
+    for kind in (
+        ops.PadCrop,
+        ops.Cutout,
+        ops.AlternatingFlip,
+        policies.RandAugment,
+        policies.TrivialAugmentWide,
+        policies.AutoAugment,
+        policies.AugMix,
+    )
+}
+
+
+def build_pipeline(
+    aug: Mapping[str, Mapping[str, Any] | None],
+    seed: int,
+    mean: Callable[[], Channels] | None = None,
+    trusted: Collection[str] = (),
+) -> Pipeline:
+    """The pipeline that a config describes.
+
+    Args:
+        aug: transforms by name, in order: `{"flip": {"_target_": "albumentations.HorizontalFlip",
+            "p": 0.5}}`. None leaves a transform out. A composition's `transforms` are a list or
+            such a mapping. `fill: mean` is the data set's mean colour.
+        seed: the run's seed.
+        mean: gives the data set's mean of each channel, 0..1; called where `fill: mean` is asked.
+        trusted: packages whose transforms may be named too, beside Albumentations' and AugCAM's.
+
+    Raises:
+        UserError: one line for every transform or argument that is unknown or out of range.
+    """
+    return Pipeline(_Builder(mean, trusted).each("aug", aug), seed)
+
+
+class _Builder:
+    """Builds transforms one inside the other; `key` is where in the config each stands."""
+
+    def __init__(self, mean: Callable[[], Channels] | None, trusted: Collection[str]) -> None:
+        self.mean = mean
+        self.trusted = trusted
+
+    def each(self, key: str, settings: Mapping[str, Any]) -> dict[str, Transform]:
+        """The transforms of a mapping. Raises UserError with the problems of all of them."""
+        transforms: dict[str, Transform] = {}
+        problems: list[str] = []
+        for name, one in settings.items():
+            if one is None:
+                continue
+            try:
+                transforms[name] = self.transform(f"{key}.{name}", one)
+            except UserError as error:
+                problems.append(str(error))
+        if problems:
+            raise UserError("\n".join(problems))
+        return transforms
+
+    def transform(self, key: str, settings: Any) -> Transform:
+        """One transform or composition. Raises UserError, a line for each problem."""
+        if not isinstance(settings, Mapping):
+            raise UserError(f"{key}={settings}: a transform is {{_target_: ..., its arguments}}")
+        kind = self._kind(key, str(settings.get("_target_")))
+        valid = [name for name in inspect.signature(kind).parameters if name not in _NOT_SET]
+        problems: list[str] = []
+        arguments: dict[str, Any] = {}
+        unusable = False
+        for name, value in settings.items():
+            if name == "_target_":
+                continue
+            if name not in valid:
+                problems.append(
+                    f"{key}: {kind.__name__} has no argument {name!r}; {_nearest(name, valid)}"
+                    f"valid: {', '.join(valid)}"
+                )
+                continue
+            try:
+                arguments[name] = self._argument(f"{key}.{name}", name, kind, value)
+            except UserError as error:
+                problems.append(str(error))
+                unusable = True
+        if unusable:
+            raise UserError("\n".join(problems))
+        transform = None
+        try:
+            transform = ops.FASTER.get(kind, kind)(**arguments)
+        except Exception as error:  # whatever a constructor says is about the request
+            problems += _in_words(key, kind, error)
+        if problems or transform is None:
+            raise UserError("\n".join(problems))
+        return transform
+
+    def _kind(self, key: str, target: str) -> type:
+        if target in _KNOWN:
+            return _KNOWN[target]
+        module, _, name = target.rpartition(".")
+        if module and module.split(".")[0] in self.trusted:
+            try:
+                kind = getattr(importlib.import_module(module), name, None)
+            except ImportError as error:
+                raise UserError(f"{key}._target_={target}: {error}") from None
+            if isinstance(kind, type) and issubclass(kind, A.BasicTransform | A.BaseCompose):
+                return kind
+            raise UserError(
+                f"{key}._target_={target}: no transform; a class derived from "
+                "albumentations.BasicTransform is needed"
+            )
+        raise UserError(
+            f"{key}._target_={target}: no such transform; "
+            f"{_nearest(target, list(_KNOWN), cutoff=0.85)}"  # most begin alike
+            "any transform of Albumentations 2 can be named, as albumentations.Rotate"
+        )
+
+    def _argument(self, key: str, name: str, kind: type, value: Any) -> Any:
+        if issubclass(kind, A.BaseCompose):
+            if name == "transforms":
+                return self._parts(key, value)
+            if name in ("first", "second"):
+                return self.transform(key, value)
+            if name == "n" and not (isinstance(value, int) and value >= 1):
+                raise UserError(f"{key}={value}: a number of transforms is needed, 1 or more")
+            if name == "p" and not (_is_number(value) and 0 <= value <= 1):
+                raise UserError(f"{key}={value}: a probability is needed, 0 to 1")
+        if name == "fill" and value == "mean":
+            if self.mean is None:
+                raise UserError(f"{key}=mean: the data set's mean is not known here")
+            return [round(channel * 255) for channel in self.mean()]
+        if any(not math.isfinite(number) for number in _numbers(value)):
+            raise UserError(f"{key}={value}: a finite number is needed")
+        return value
+
+    def _parts(self, key: str, value: Any) -> list[Transform]:
+        if isinstance(value, Sequence) and not isinstance(value, str):
+            value = {str(number): one for number, one in enumerate(value)}
+        if not isinstance(value, Mapping) or not value:
+            raise UserError(f"{key}={value}: a list of transforms, or a mapping by name, is needed")
+        parts = list(self.each(key, value).values())
+        if not parts:
+            raise UserError(f"{key}: every transform is left out")
+        return parts
+
+
+# `strict` belongs to the caller of a transform; a stream of its own would break the sample's.
+_NOT_SET = ("strict", "seed", "save_applied_params")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _numbers(value: Any) -> Iterator[float]:
+    if isinstance(value, float):
+        yield value
+    elif isinstance(value, Mapping):
+        for part in value.values():
+            yield from _numbers(part)
+    elif isinstance(value, Sequence) and not isinstance(value, str):
+        for part in value:
+            yield from _numbers(part)
+
+
+def _nearest(name: str, valid: Sequence[str], cutoff: float = 0.4) -> str:
+    near = difflib.get_close_matches(name, valid, n=2, cutoff=cutoff)
+    return f"did you mean {' or '.join(near)}? " if near else ""
+
+
+def _in_words(key: str, kind: type, error: Exception) -> list[str]:
+    """One line for each value that a transform refuses."""
+    cause = error.__cause__
+    if not isinstance(cause, ValidationError):
+        return [f"{key}: {kind.__name__}: {' '.join(str(error).split())[:200]}"]
+    messages: dict[str, list[str]] = {}
+    for problem in cause.errors(include_url=False):
+        message = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
+        where = problem["loc"]
+        if not where:
+            messages.setdefault(f"{key}: {kind.__name__}", []).append(message)
+        elif problem["type"] == "missing":
+            messages.setdefault(f"{key}.{where[0]}", []).append(f"{kind.__name__} needs a value")
+        else:
+            messages.setdefault(f"{key}.{where[0]}={problem['input']}", []).append(message)
+    return [f"{place}: {' or '.join(dict.fromkeys(words))}" for place, words in messages.items()]

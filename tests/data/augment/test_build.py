@@ -1,0 +1,240 @@
+"""Pipelines from configs: knobs, compositions, the fill of a hole, and what is wrong in words."""
+
+import sys
+import textwrap
+
+import albumentations as A
+import cv2
+import numpy as np
+import pytest
+
+from augcam.config.schema import validate
+from augcam.data.augment import ops
+from augcam.data.augment.build import build_pipeline
+from augcam.errors import UserError
+from tests.conftest import ROOT, compose
+from tests.data.augment.test_pipeline import cifar_mean, composed
+
+AUGS = sorted(path.stem for path in (ROOT / "conf" / "aug").glob("*.yaml"))
+OPS = sorted(path.stem for path in (ROOT / "conf" / "aug" / "op").glob("*.yaml"))
+FLIP = {"_target_": "albumentations.HorizontalFlip", "p": 0.5}
+
+
+@pytest.fixture(scope="module")
+def image():
+    return np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("name", AUGS)
+def test_every_pipeline_builds_and_keeps_the_images_size_and_type(name, image, recwarn):
+    pipeline = build_pipeline(composed(f"aug={name}"), 1, cifar_mean)
+    pipeline.check(image)
+    wide = np.ascontiguousarray(np.tile(image, (2, 3, 1)))
+    for shown in (image, wide):
+        draws = [pipeline(shown, 0, index) for index in range(20)]
+        assert {(draw.shape, draw.dtype) for draw in draws} == {(shown.shape, np.dtype("uint8"))}
+        assert len({draw.tobytes() for draw in draws}) > 1 or name == "none"
+    assert not [str(w.message) for w in recwarn if issubclass(w.category, UserWarning)]
+
+
+@pytest.mark.parametrize("name", OPS)
+def test_every_op_builds_alone(name, image):
+    pipeline = build_pipeline(composed("aug=none", f"+aug/op@aug.x={name}"), 1, cifar_mean)
+    assert list(pipeline.transforms) == ["x"]
+    pipeline.check(image)
+
+
+def test_knobs_turn_from_the_command_line():
+    assert list(composed("aug=crop_flip_cutout")) == ["crop", "flip", "cutout"]
+    assert list(composed("aug=cutout_rotate", "~aug.cutout")) == ["flip", "rotate"]
+    assert composed("aug=cutout_rotate", "aug.rotate.limit=30")["rotate"]["limit"] == 30
+    assert list(composed("aug=flip", "+aug/op@aug.blur=blur")) == ["flip", "blur"]
+    without = build_pipeline(composed("aug=cutout_rotate", "aug.rotate=null"), 1, cifar_mean)
+    assert list(without.transforms) == ["flip", "cutout"]
+
+
+def test_the_fill_of_a_hole_is_the_data_sets_mean():
+    """Of CIFAR-10 what was written there before: 125, 123, 114."""
+    for name in ("cutout", "crop_flip_cutout", "flagship", "system_d", "system_e", "cutout_rotate"):
+        aug = composed(f"aug={name}")
+        for mean, fill in ((cifar_mean(), [125, 123, 114]), ((0.2, 0.5, 1.0), [51, 128, 255])):
+            pipeline = build_pipeline(aug, 1, lambda mean=mean: mean)
+            assert list(pipeline.transforms["cutout"].fill) == fill
+
+
+def test_the_mean_is_asked_for_only_where_it_fills():
+    def never():
+        raise AssertionError("reading the images takes time")
+
+    build_pipeline(composed("aug=crop_flip"), 1, never)
+    with pytest.raises(UserError, match=r"aug\.cutout\.fill=mean: .*not known"):
+        build_pipeline(composed("aug=cutout"), 1)
+
+
+def test_the_faster_transforms_stand_in_for_albumentations(image):
+    aug = composed("aug=cutout_rotate")
+    built = build_pipeline(aug, 1, cifar_mean).transforms
+    assert type(built["rotate"]) is ops.FASTER[A.Rotate]
+    assert type(built["cutout"]) is ops.FASTER[A.CoarseDropout]
+
+
+NESTED = {
+    "one": {
+        "_target_": "albumentations.OneOf",
+        "p": 0.9,
+        "transforms": {
+            "flip": FLIP,
+            "two": {
+                "_target_": "albumentations.Sequential",
+                "p": 1,
+                "transforms": [
+                    {"_target_": "albumentations.Rotate", "limit": 20, "p": 1},
+                    {"_target_": "augcam.data.augment.Cutout", "size": 8, "fill": "mean"},
+                ],
+            },
+            "left_out": None,
+        },
+    },
+    "some": {"_target_": "albumentations.SomeOf", "n": 1, "transforms": [FLIP, FLIP], "p": 1},
+    "either": {
+        "_target_": "albumentations.OneOrOther", "p": 0.5, "first": FLIP, "second": FLIP,
+    },
+}  # fmt: skip
+
+
+def test_compositions_are_built_from_lists_and_mappings(image):
+    one, other = build_pipeline(NESTED, 1, cifar_mean), build_pipeline(NESTED, 1, cifar_mean)
+    one.check(image)
+    outer = one.transforms["one"]
+    assert isinstance(outer, A.OneOf)
+    assert [type(part).__name__ for part in outer.transforms] == ["HorizontalFlip", "Sequential"]
+    assert isinstance(outer.transforms[1].transforms[0], ops.Rotate)
+    assert list(outer.transforms[1].transforms[1].fill) == [125, 123, 114]
+    samples = [(epoch, index) for epoch in (0, 1) for index in range(10)]
+    forwards = {sample: one(image, *sample) for sample in samples}
+    backwards = {sample: other(image, *sample) for sample in samples[::-1]}
+    assert all(np.array_equal(forwards[sample], backwards[sample]) for sample in samples)
+
+
+def test_a_composition_travels_through_the_config(image):
+    aug = validate(compose(["data=shapes", "aug=none", f"+aug.one={_hydra(NESTED['one'])}"])).aug
+    assert build_pipeline(aug, 1, cifar_mean).transforms.keys() == {"one"}
+
+
+def _hydra(value) -> str:
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{key}:{_hydra(part)}" for key, part in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(_hydra, value)) + "]"
+    return "null" if value is None else str(value)
+
+
+def test_an_opencv_constant_and_its_old_spelling(image):
+    new = validate(compose(["data=shapes", "aug=rotate"])).aug
+    assert new["rotate"]["border_mode"] == cv2.BORDER_REFLECT_101
+    raw = compose(["data=shapes", "aug=rotate"])
+    raw.aug.rotate.border_mode = {
+        "_target_": "hydra.utils.get_object", "path": "cv2.BORDER_REFLECT_101",
+    }  # fmt: skip
+    assert validate(raw).aug == new
+    for path, words in (("cv2.BORDER_REFLEKT", "did you mean BORDER_REFLECT"),
+                        ("os.system", "only a constant of OpenCV")):  # fmt: skip
+        raw.aug.rotate.border_mode.path = path
+        with pytest.raises(UserError, match=words):
+            validate(raw)
+    with pytest.raises(UserError, match="BORDER_REFLEKT is no constant of OpenCV"):
+        validate(
+            compose(["data=shapes", "aug=rotate", "aug.rotate.border_mode=${cv2:BORDER_REFLEKT}"])
+        )
+
+
+def test_a_trusted_package_may_be_named(tmp_path, monkeypatch, image):
+    (tmp_path / "ownaug.py").write_text(
+        textwrap.dedent("""
+        import albumentations as A
+        class Invert(A.ImageOnlyTransform):
+            def apply(self, img, **params):
+                return 255 - img
+        def function():
+            pass
+        """)
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    aug = {"x": {"_target_": "ownaug.Invert", "p": 1}}
+    pipeline = build_pipeline(aug, 1, trusted=["ownaug"])
+    assert np.array_equal(pipeline(image, 0, 0), 255 - image)
+    for target, trusted in (("ownaug.Invert", []), ("ownaug.function", ["ownaug"]),
+                            ("ownaug.Missing", ["ownaug"]), ("ownaug2.X", ["ownaug"])):  # fmt: skip
+        with pytest.raises(UserError, match=r"aug\.x\._target_"):
+            build_pipeline({"x": {"_target_": target}}, 1, trusted=trusted)
+    assert "ownaug2" not in sys.modules
+
+
+def refused(aug: dict) -> list[str]:
+    with pytest.raises(UserError) as caught:
+        build_pipeline(aug, 1)
+    return str(caught.value).splitlines()
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"_target_": "albumentations.CoarseDropout", "max_holes": 3},
+         ["aug.x", "CoarseDropout", "'max_holes'", "did you mean num_holes_range"]),
+        ({"_target_": "albumentations.CoarseDropout", "fill_value": 0},
+         ["did you mean fill_mask or fill?"]),
+        ({"_target_": "albumentations.GaussNoise", "var_limit": 9}, ["valid: std_range"]),
+        ({"_target_": "albumentations.HorizontalFlip", "p": 1.7}, ["aug.x.p=1.7", "less than"]),
+        ({"_target_": "albumentations.Rotate", "limit": "far"}, ["aug.x.limit=far"]),
+        ({"_target_": "albumentations.Rotat"}, ["did you mean albumentations.Rotate"]),
+        ({"_target_": "albumentations.RandomCrop", "width": 32}, ["aug.x.height", "needs a value"]),
+        ({"_target_": "os.system", "command": "true"}, ["os.system", "no such transform"]),
+        ({"_target_": "albumentations.Compose", "transforms": []}, ["no such transform"]),
+        ({"p": 0.5}, ["aug.x._target_", "no such transform"]),
+        (3, ["aug.x=3", "_target_"]),
+        ({"_target_": "albumentations.Rotate", "limit": float("nan")}, ["limit=nan", "finite"]),
+        ({"_target_": "albumentations.Affine", "scale": {"x": [1, float("inf")]}}, ["finite"]),
+        ({"_target_": "albumentations.OneOf", "transforms": [
+          {"_target_": "albumentations.Rotate", "limit": [0, float("-inf")]}]},
+         ["aug.x.transforms.0.limit", "finite"]),
+        ({"_target_": "albumentations.OneOf", "transforms": []}, ["aug.x.transforms", "a list"]),
+        ({"_target_": "albumentations.OneOf", "transforms": [FLIP], "p": 2}, ["aug.x.p=2", "0 to 1"]),
+        ({"_target_": "albumentations.OneOf", "transforms": {"a": {**FLIP, "p": 7}}},
+         ["aug.x.transforms.a.p=7"]),
+        ({"_target_": "albumentations.SomeOf", "transforms": [FLIP], "n": "two"},
+         ["aug.x.n=two", "1 or more"]),
+        ({"_target_": "augcam.data.augment.PadCrop", "padding": 0}, ["padding=0", "at least 1"]),
+        ({"_target_": "augcam.data.augment.Cutout", "sise": 8}, ["did you mean size"]),
+    ],
+)  # fmt: skip
+def test_a_wrong_transform_is_refused_in_one_line(settings, words):
+    (line,) = refused({"x": settings})
+    for word in words:
+        assert word in line
+
+
+def test_all_problems_of_a_pipeline_are_told_together():
+    lines = refused({
+        "flip": {**FLIP, "p": -1},
+        "good": FLIP,
+        "cutout": {"_target_": "albumentations.CoarseDropout", "holes": 1, "p": 2},
+    })  # fmt: skip
+    assert [line.split(":")[0].split("=")[0] for line in lines] == [
+        "aug.flip.p", "aug.cutout", "aug.cutout.p",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"_target_": "albumentations.RandomCrop", "height": 28, "width": 28}, "(28, 28, 3)"),
+        ({"_target_": "albumentations.RandomCrop", "height": 64, "width": 64}, "fails on"),
+        ({"_target_": "albumentations.Normalize"}, "float32"),
+        ({"_target_": "albumentations.pytorch.ToTensorV2"}, "no such transform"),
+    ],
+)
+def test_a_transform_that_does_not_fit_the_images_is_named(settings, words, image):
+    with pytest.raises(UserError) as caught:
+        build_pipeline({"x": settings}, seed=1).check(image)
+    assert "aug.x" in str(caught.value)
+    assert words in str(caught.value)
