@@ -127,7 +127,7 @@ class Campaign:
 
     def call(self, words: Sequence[str]) -> int:
         note(" ".join(words))
-        self.child = subprocess.Popen(words, cwd=self.source, env=environment(self.source))
+        self.child = subprocess.Popen(words, env=environment(self.source))
         return self.child.wait()
 
 
@@ -144,11 +144,12 @@ def lowest_weight() -> None:
     """Let everything else on the machine go first.
 
     Where the kernel groups processes by session (autogroup), `nice` only counts within a group, and
-    the group has a nice value of its own.
+    the group has a nice value of its own. Only a session's leader sets it: the session of a terminal
+    has other processes too.
     """
     os.nice(19)
     group = Path("/proc/self/autogroup")
-    if group.exists():
+    if group.exists() and os.getsid(0) == os.getpid():
         group.write_text("19")
 
 
@@ -188,7 +189,7 @@ def start(folder: Path, queue: Path, source: Path) -> None:
     with (folder / "campaign.log").open("a") as log:
         process = subprocess.Popen(
             words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-            cwd=ROOT, env=environment(ROOT),
+            env=environment(ROOT),
         )  # fmt: skip
     print(f"started as process {process.pid}; its log is {folder / 'campaign.log'}")
 

@@ -12,13 +12,13 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ablation import BUDGET, CHANGES, SEEDS
 from omegaconf import OmegaConf
+from recipes import BY_KEY, RECIPES, Recipe
 from scipy import stats
 
 from augcam.cli.errors import reported
@@ -38,62 +38,13 @@ TESTED = "tested_every_epoch_"  # the references' protocol, kept apart
 Metrics = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """One row of the table: a command, and what others report.
-
-    `theirs` are test accuracies (%) after each of the first epochs, as the reference's log has them;
-    `best` is the best of all epochs, and its epoch.
-    """
-
-    key: str
-    title: str
-    command: str
-    reported: str
-    must_beat: str
-    aim: str
-    epochs: int
-    gpu: bool = True
-    theirs: Sequence[float] = ()
-    best: str = ""
-
-
-RECIPES = (
-    Recipe("seed_c", "C: rotate and flip", "python train.py experiment=seed/c",
-           "87.21 (jai-mr/Assignment-9)", "87.21", "89", 15,
-           theirs=(64, 72, 78, 78, 81), best="87.2 (15)"),
-    Recipe("seed_d", "D: colour, flip, rotate, cutout", "python train.py experiment=seed/d",
-           "92.14 best, 92.06 last (uday96/EVA4-TSAI)", "92.14", "93.5", 35,
-           theirs=(55, 67, 71, 73, 70), best="92.1 (33)"),
-    Recipe("seed_e", "E: flip, rotate, exposure, cutout", "python train.py experiment=seed/e",
-           "91.57 in the text, 90.35 best and 89.41 last in the log "
-           "(AkhilP9182/EVA5---Extensive-Vision-AI)",
-           "91.57", "93", 35, theirs=(57, 67, 74, 75, 76), best="90.4 (33)"),
-    Recipe("cutout_rotate", "cutout_rotate",
-           "python train.py aug=cutout_rotate trainer.max_epochs=35",
-           "93.02, in users' reruns 95.67 (kuangliu/pytorch-cifar: crop and flip, 200 epochs)",
-           "93.02", "94.5", 35),
-    Recipe("paper_crop_flip", "paper: crop and flip",
-           "python train.py experiment=paper/cutout aug=crop_flip",
-           "95.28 (DeVries and Taylor, n = 5)", "", "", 200),
-    Recipe("paper_crop_flip_cutout", "paper: with cutout",
-           "python train.py experiment=paper/cutout",
-           "96.01 (DeVries and Taylor, n = 5)", "", "+0.73 over crop and flip", 200),
-    Recipe("flagship", "flagship", "python train.py experiment=flagship",
-           "", "95.5", "96.0", 35),
-    Recipe("cpu_budget", "cpu_budget: one hour, two CPU cores, ResNet10",
-           "python train.py experiment=cpu_budget", "", "87", "91", 9, gpu=False),
-)  # fmt: skip
-BY_KEY = {recipe.key: recipe for recipe in RECIPES}
-
-
 def keep(key: str, folders: Iterable[str]) -> None:
     """Copy of each run's metrics.json what the pages need, without paths, and its log, epoch by epoch.
 
     Raises:
         UserError: the key is no row, or a folder has no metrics.json, or was run by another recipe.
     """
-    commands = {recipe.key: recipe.command.removeprefix("python train.py ") for recipe in RECIPES}
+    commands = {recipe.key: recipe.overrides for recipe in RECIPES}
     commands |= {f"ablation/{key}": f"{BUDGET} {change}" for key, (_, change) in CHANGES.items()}
     if key not in commands:
         raise UserError(f"{key}: no such row; valid: {', '.join(sorted(commands))}")

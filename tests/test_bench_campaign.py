@@ -46,7 +46,8 @@ def source(tmp_path):
     (source / "bench").mkdir(parents=True)
     (source / "train.py").write_text(TRAIN)
     (source / "bench" / "results.py").write_text(
-        "import sys\nopen('kept', 'a').write(' '.join(sys.argv[1:]) + '\\n')\n"
+        "import sys\n"
+        "with open(__file__ + '.kept', 'a') as kept:\n    print(*sys.argv[1:], file=kept)\n"
     )
     (source / "ends").touch()
     return source
@@ -76,7 +77,7 @@ def test_each_run_is_made_in_its_order_kept_and_then_left_alone(work, tmp_path, 
         f"seed=2 hydra.run.dir={folder}/a/b/2 {path}",
     ]
     assert work(queue) == (0, calls)
-    kept = (source / "kept").read_text().splitlines()
+    kept = (source / "bench" / "results.py.kept").read_text().splitlines()
     assert kept == [f"keep b {folder}/b/1", f"keep a/b {folder}/a/b/2"]
     assert work(queue) == (0, [])
 
@@ -132,6 +133,12 @@ def state(pid):
         return ""
 
 
+def weight():
+    """The nice value of this process's session, where the kernel has one."""
+    group = Path("/proc/self/autogroup")
+    return group.read_text() if group.exists() else ""
+
+
 def until(condition):
     for _ in range(600):
         if condition():
@@ -169,8 +176,10 @@ def test_paused_resumed_and_stopped(tmp_path, source, capsys):
     until(lambda: campaign.running(folder) is None)
     until(lambda: state(run) in "Z")
     (source / "ends").write_text("finish")
+    before = weight()
     subprocess.run(
         [sys.executable, campaign.__file__, "run", str(folder), str(queue), "--source", str(source)],
         check=True, capture_output=True, env=campaign.environment(ROOT),
     )  # fmt: skip
     assert campaign.RunFolder(folder / "a" / "1").state() == "finished"
+    assert weight() == before  # of this session: the campaign was no leader

@@ -1,0 +1,70 @@
+"""The rows of docs/results.md: what is run for each, and what others report."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+CONF = Path(__file__).parents[1] / "conf"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One row of the table: what is passed to train.py, and what others report.
+
+    `theirs` are test accuracies (%) after each of the first epochs, as the reference's log has them;
+    `best` is the best of all epochs, and its epoch.
+    """
+
+    key: str
+    title: str
+    overrides: str
+    reported: str
+    must_beat: str
+    aim: str
+    epochs: int
+    gpu: bool = True
+    theirs: Sequence[float] = ()
+    best: str = ""
+
+    @property
+    def command(self) -> str:
+        """As it is typed."""
+        return f"python train.py {self.overrides}"
+
+    def is_available(self) -> bool:
+        """Whether conf/ has every choice that it names."""
+        choices = (word.split("=", 1) for word in self.overrides.split())
+        return all(
+            (CONF / group / f"{choice}.yaml").is_file()
+            for group, choice in choices
+            if "." not in group
+        )
+
+
+RECIPES = (
+    Recipe("seed_c", "C: rotate and flip", "experiment=seed/c",
+           "87.21 (jai-mr/Assignment-9)", "87.21", "89", 15,
+           theirs=(64, 72, 78, 78, 81), best="87.2 (15)"),
+    Recipe("seed_d", "D: colour, flip, rotate, cutout", "experiment=seed/d",
+           "92.14 best, 92.06 last (uday96/EVA4-TSAI)", "92.14", "93.5", 35,
+           theirs=(55, 67, 71, 73, 70), best="92.1 (33)"),
+    Recipe("seed_e", "E: flip, rotate, exposure, cutout", "experiment=seed/e",
+           "91.57 in the text, 90.35 best and 89.41 last in the log "
+           "(AkhilP9182/EVA5---Extensive-Vision-AI)",
+           "91.57", "93", 35, theirs=(57, 67, 74, 75, 76), best="90.4 (33)"),
+    Recipe("cutout_rotate", "cutout_rotate",
+           "aug=cutout_rotate trainer.max_epochs=35",
+           "93.02, in users' reruns 95.67 (kuangliu/pytorch-cifar: crop and flip, 200 epochs)",
+           "93.02", "94.5", 35),
+    Recipe("paper_crop_flip", "paper: crop and flip",
+           "experiment=paper/cutout aug=crop_flip",
+           "95.28 (DeVries and Taylor, n = 5)", "", "", 200),
+    Recipe("paper_crop_flip_cutout", "paper: with cutout",
+           "experiment=paper/cutout",
+           "96.01 (DeVries and Taylor, n = 5)", "", "+0.73 over crop and flip", 200),
+    Recipe("flagship", "flagship", "experiment=flagship",
+           "", "95.5", "96.0", 35),
+    Recipe("cpu_budget", "cpu_budget: one hour, two CPU cores, ResNet10",
+           "experiment=cpu_budget", "", "87", "91", 9, gpu=False),
+)  # fmt: skip
+BY_KEY = {recipe.key: recipe for recipe in RECIPES}
