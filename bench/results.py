@@ -4,14 +4,14 @@
     python bench/results.py keep ablation outputs/ablation
     python bench/results.py                               # write the pages from what is kept
 
-A row without runs says "not run". Only what others report, and the note on how C and D start, are
-written by hand.
+A page is written by hand, but for what stands between `<!-- name -->` and `<!-- /name -->`. README has
+the recipes that were run to their end; docs/results.md has all, and says "not run" where none was.
 """
 
 import json
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,9 @@ from augcam.viz.words import duration, signed
 
 ROOT = Path(__file__).parents[1]
 KEPT = ROOT / "docs" / "results"
+IMAGES = ROOT / "docs" / "images"
+# The parts of a config that make it a recipe's.
+MADE_BY = ("aug", "mix", "model", "optim", "scheduler", "loss", "data.name", "data.batch_size")
 TESTED = "tested_every_epoch_"  # the references' protocol, kept apart
 
 Metrics = dict[str, Any]
@@ -56,7 +59,7 @@ def keep(key: str, folders: Iterable[str]) -> None:
         config = metrics.pop("config")
         # Validated: a key that has come since then has its default.
         run = validate(config).model_dump(mode="json", by_alias=True)
-        for part in ("aug", "model", "optim", "scheduler", "loss", "data.name", "data.batch_size"):
+        for part in MADE_BY:
             ran, asked = (OmegaConf.select(c, part) for c in (OmegaConf.create(run), recipe))
             if ran != asked:
                 raise UserError(f"{folder}: its {part} is not that of {commands[key]}")
@@ -162,13 +165,62 @@ def headline() -> str:
     )  # fmt: skip
 
 
+def whole(recipe: Recipe) -> list[Metrics]:
+    """The runs that did all the epochs that the recipe asks for."""
+    return [run for run in longest(recipe) if run["max_epochs"] == recipe.epochs]
+
+
 def short() -> str:
-    """README's table: what was measured, what is still open."""
-    rows = [
-        [recipe.title, f"`{recipe.command}`", accuracy_cell(recipe), recipe.reported]
-        for recipe in RECIPES
-    ]
-    return table(["recipe", "command", "test accuracy, %", "reported by others"], rows)
+    """README's table: the recipes that were run to their end."""
+    rows = []
+    for recipe, runs in ((recipe, whole(recipe)) for recipe in RECIPES):
+        if not runs:
+            continue
+        seconds = float(np.mean([run["wall_seconds"] for run in runs]))
+        logs = [f"[{r['seed']}](docs/results/{recipe.key}/{stem(r)}.log)" for r in runs]
+        rows.append([
+            recipe.title, f"`{recipe.command}`",
+            mean_and_spread([run["test"]["accuracy"] for run in runs]), recipe.reported,
+            duration(seconds), where(runs[0]), " ".join(logs),
+        ])  # fmt: skip
+    return table(
+        ["recipe", "command", "test accuracy, %", "reported by others", "time of a run", "device",
+         "log of each seed"],
+        rows,
+    )  # fmt: skip
+
+
+def where(run: Metrics) -> str:
+    """`cpu, 2 cores, 32-true`: what a run was made on."""
+    e = run["environment"]
+    return f"{e['device']}, {e['cores']} cores, {e['precision']}"
+
+
+def stopped(recipe: Recipe) -> list[Metrics]:
+    """The runs that were stopped before their end, where none has reached it."""
+    runs = [run for run in kept(recipe.key) if run["status"] == "interrupted"]
+    return [] if whole(recipe) else runs
+
+
+def curves() -> str:
+    """The curves of the recipes that were run to their end."""
+    shown = [picture(recipe, runs) for recipe in RECIPES if (runs := whole(recipe))]
+    return "\n\n".join(shown) or "None."
+
+
+def unfinished() -> str:
+    """The curves of half-finished runs, beside the reference's: no results."""
+    shown = [picture(recipe, runs) for recipe in RECIPES if (runs := stopped(recipe))]
+    return "\n\n".join(shown) or "None."
+
+
+def picture(recipe: Recipe, runs: Sequence[Metrics]) -> str:
+    """A recipe's curves, and how far each run is."""
+    states = (f"seed {run['seed']}: {run['epochs']} of {run['max_epochs']} epochs" for run in runs)
+    return (
+        f"![Accuracy by epoch](images/{recipe.key}_accuracy.png)\n\n"
+        f"*{recipe.title}. {', '.join(states)}.*"
+    )
 
 
 def first_epochs() -> str:
@@ -238,7 +290,7 @@ def how_made() -> str:
                 recipe.title, str(run["seed"]), " ".join(["python train.py", *run["overrides"]]),
                 f"{run['status']}, {run['epochs']} of {run['max_epochs']} epochs",
                 duration(run["wall_seconds"]), f"{run['train_images_per_second']:.0f}",
-                f"{e['device']}, {e['cores']} cores, {e['precision']}", ", ".join(
+                where(run), ", ".join(
                     f"{name} {e[key]}"
                     for name, key in (
                         ("torch", "torch"), ("lightning", "pytorch_lightning"),
@@ -284,138 +336,68 @@ def paper_difference() -> str:
     return f"{difference(*accuracies)} after {plain[0]['max_epochs']} epochs"
 
 
-def draw_curve(recipe: Recipe, path: Path) -> None:
-    """Training accuracy by epoch of a recipe's runs."""
-    curves = {
-        f"training, seed {run['seed']}": [
-            (row["epoch"], row["train/accuracy"]) for row in run["history"]
-        ]
-        for run in kept(recipe.key)
-    }
+def draw_curves(recipe: Recipe, path: Path) -> None:
+    """Accuracy by epoch of a recipe's runs, and of the reference's test where its log has it."""
+    curves = {"the reference, test": [(e, a / 100) for e, a in enumerate(recipe.theirs, 1)]}
+    for run in whole(recipe) or stopped(recipe):
+        for split, words in (("train", "training"), ("val", "validation")):
+            curves[f"{words}, seed {run['seed']}"] = [
+                (row["epoch"], row[f"{split}/accuracy"])
+                for row in run["history"]
+                if f"{split}/accuracy" in row
+            ]
     save_png(figure_array(curves_figure(curves, "accuracy")), path)
 
 
-def results_page() -> str:
-    """docs/results.md."""
-    return f"""# Results
-
-ResNet18 on CIFAR-10, in `cpu_budget` a ResNet10. Test accuracy after the last epoch: nothing is
-chosen on the test set, and there is no test-time augmentation. Written by `python bench/results.py` from
-the runs kept in [results/](results/): their own metrics.json, without paths, and their logs.
-"not run" is just that. The CPU has no bf16: its runs are in float32.
-
-{headline()}
-
-Spread: standard deviation over seeds. What cutout adds in the paper: +0.73 points (95.28 to 96.01, error
-4.72% to 3.99%, DeVries and Taylor, arXiv 1708.04552, table 1); here: {paper_difference()}.
-
-## The first epochs beside the references'
-
-The references test every epoch and keep the best. `data.holdout=test` does the same, so that curves
-compare; such numbers are chosen on the test set, and are in no other table.
-
-{first_epochs()}
-
-Their figures are those of their notebooks' logs, rounded.
-
-C and D start lower than theirs do, most probably for two things that their texts do not say.
-
-- D's network has PyTorch's default weights. The sum of all |w| in its log, 109,214 after the first
-  epoch, is that of such a network (109,454); torchvision's He initialisation, which AugCAM uses, has
-  twice that (224,571; both `sum(p.abs().sum() for p in resnet(10).parameters())`). Where BatchNorm
-  follows, a step of the same size turns a weight the more, the smaller it is (van Laarhoven, arXiv
-  1706.05350), and D's OneCycle begins with steps of 0.0004. C's notebook does not touch the weights
-  either.
-- D's OneCycleLR moves the momentum, from .95 at first, where its configuration says .9.
-
-Seen in a ResNet18 of width 16, test accuracy and, during the epoch, training accuracy (n = 1 each; D's
-L1 and L2 terms were not tried):
-
-| first epoch | as the recipe is | momentum moved | and default weights | theirs, whole | ours, whole |
-| --- | --- | --- | --- | --- | --- |
-| C | 51.4, 39.9 |  | 54.9, 46.4 | 64.3, 52.7 | 54.9, 46.0 |
-| D | 30.5, 19.8 | 36.1, 23.5 | 46.6, 33.5 | 55.1, 42.3 | 41.6, 27.6 |
-
-    EPOCH="data.holdout=test model.width=16 trainer.max_epochs=1"
-    python train.py experiment=seed/c $EPOCH
-    python bench/default_weights.py experiment=seed/c $EPOCH
-    D="experiment=seed/d scheduler.total_steps=27335 $EPOCH"
-    python train.py $D
-    python train.py $D scheduler.cycle_momentum=true
-    python bench/default_weights.py $D scheduler.cycle_momentum=true
-
-## Class by class
-
-{per_class()}
-
-## Curves and mistakes: `cpu_budget`
-
-![Training accuracy by epoch](images/cpu_budget_accuracy.png)
-
-*Training accuracy: nothing is held out, so there is no validation curve.*
-
-![Test images that the network gets wrong most confidently](images/cpu_budget_mistakes.png)
-
-*Three rows an image: Grad-CAM of the class that the network says, of the true class, and of the one
-against the other, at layer1 to layer4; layer3 and layer4 also as the 8x8 and 4x4 cells that they are.
-`python -m augcam.explain run=DIR n=8`. The flagship's curves and mistakes follow when it has been run.*
-
-## How each run was made
-
-Times are wall times. `cutout_rotate` shared its cores with other work most of the time; `cpu_budget` had
-the two to itself.
-
-{how_made()}
-"""
+BLOCKS: dict[str, Callable[[], str]] = {
+    "results": short,
+    "headline": headline,
+    "curves": curves,
+    "unfinished": unfinished,
+    "paper_difference": paper_difference,
+    "first_epochs": first_epochs,
+    "per_class": per_class,
+    "how_made": how_made,
+    "ablation": ablation,
+    "ablation_command": lambda: f"    python train.py -m {BUDGET} {SEEDS}",
+}
+PAGES = (ROOT / "docs" / "results.md", ROOT / "docs" / "ablation.md", ROOT / "README.md")
 
 
-def ablation_page() -> str:
-    """docs/ablation.md."""
-    return f"""# What each part of the flagship is worth
+def filled(page: str) -> str:
+    """A page with what is measured between its marks, `<!-- name -->` and `<!-- /name -->`.
 
-`experiment=flagship` trains ResNet18 for 35 epochs, which takes a GPU. This is the recipe on a budget
-that two CPU cores can pay, one part taken away, exchanged or added at a time: a ResNet10 of width 16,
-20 epochs on 5,000 images. Judged on 20,000 images held out of the training set, never on the test set.
+    What stands on lines of its own stays so.
 
-    python train.py -m {BUDGET} {SEEDS}
+    Raises:
+        UserError: a mark has no such name, or is not closed.
+    """
 
-{ablation()}
+    def fill(block: re.Match[str]) -> str:
+        name, line = block["name"], block["line"]
+        if name not in BLOCKS:
+            raise UserError(f"<!-- {name} -->: no such block; valid: {', '.join(BLOCKS)}")
+        return f"<!-- {name} -->{line}{BLOCKS[name]()}{line}<!-- /{name} -->"
 
-Negative: the recipe is better as it is. Intervals are Welch's over seeds; where one spans 0, no
-difference was seen, and of that many intervals one may miss 0 by chance. On this budget the shift,
-OneCycle and Nesterov's momentum pay, and cutout costs. The flagship keeps cutout all the same, until
-it has been run itself: in the paper (DeVries and Taylor, arXiv 1708.04552) it pays after 200 epochs of
-a ResNet18 on all images. Its rate, the size of its holes and the degree of smoothing were not varied.
-A whitened first layer pays: `cpu_budget` has it, and the flagship will where a GPU shows that it still
-does after 35 epochs. EMA of weights and Lookahead have not been tried.
-
-`python bench/ablation.py outputs/ablation` repeats it; `python bench/results.py keep ablation
-outputs/ablation` and `python bench/results.py` write this page.
-"""
-
-
-def pages() -> dict[Path, str]:
-    """Every file that this script writes, with its text."""
-    readme = ROOT / "README.md"
-    begin, end = "<!-- results -->", "<!-- /results -->"
-    before, rest = readme.read_text().split(begin)
-    _, after = rest.split(end)
-    return {
-        ROOT / "docs" / "results.md": results_page(),
-        ROOT / "docs" / "ablation.md": ablation_page(),
-        readme: f"{before}{begin}\n{short()}\n{end}{after}",
-    }
+    done, count = re.subn(
+        r"<!-- (?P<name>\w+) -->(?P<line>\n?).*?<!-- /(?P=name) -->", fill, page, flags=re.DOTALL
+    )
+    if count != len(re.findall("<!-- ", done)) / 2:
+        raise UserError("a <!-- name --> without its <!-- /name -->, or the other way round")
+    return done
 
 
 def main(arguments: Sequence[str]) -> int:
     match arguments:
         case []:
-            draw_curve(BY_KEY["cpu_budget"], ROOT / "docs" / "images" / "cpu_budget_accuracy.png")
-            for path, text in pages().items():
-                write_atomically(path, text)
+            for recipe in RECIPES:
+                if whole(recipe) or stopped(recipe):
+                    draw_curves(recipe, IMAGES / f"{recipe.key}_accuracy.png")
+            for path in PAGES:
+                write_atomically(path, filled(path.read_text()))
                 print(path.relative_to(ROOT))
         case ["check"]:
-            stale = [path for path, text in pages().items() if path.read_text() != text]
+            stale = [path for path in PAGES if filled(path.read_text()) != path.read_text()]
             for path in stale:
                 print(f"{path.relative_to(ROOT)} is not what python bench/results.py writes")
             return 1 if stale else 0

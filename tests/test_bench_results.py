@@ -1,5 +1,6 @@
 """The pages with measured numbers are exactly what the kept runs say."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -42,7 +43,8 @@ def keep_run(tmp_path, monkeypatch):
         run = {
             "status": status, "seed": seed, "max_epochs": epochs, "wall_seconds": 60.0,
             "test": {"accuracy": accuracy} if status == "finished" else None,
-            "history": list(history), "environment": {"device": "cpu"},
+            "epochs": len(history), "history": list(history),
+            "environment": {"device": "cpu", "cores": 2, "precision": "32-true"},
         }  # fmt: skip
         (tmp_path / key).mkdir(parents=True, exist_ok=True)
         (tmp_path / key / f"{prefix}{results.stem(run)}.json").write_text(json.dumps(run))
@@ -142,3 +144,64 @@ class TestKeep:
             UserError, match=r"its data\.batch_size is not that of experiment=seed/d"
         ):
             results.keep("seed_d", [str(folder)])
+
+
+class TestReadmeAndHalfFinished:
+    def test_readme_has_whole_runs_alone(self, keep_run):
+        keep_run("seed_d", 1, 0.93, epochs=35)
+        keep_run("seed_d", 2, 0.95, epochs=35)
+        keep_run("seed_c", 1, 0.70, epochs=2)
+        keep_run("seed_e", 1, 0.90, epochs=35, status="interrupted")
+        rows = results.short().splitlines()[2:]
+        assert len(rows) == 1
+        assert "94.00 ± 1.41 (n = 2)" in rows[0]
+        assert "[2](docs/results/seed_d/35epochs_seed2.log)" in rows[0]
+
+    def test_a_half_finished_run_is_a_curve_with_its_epochs_until_one_is_whole(self, keep_run):
+        assert results.unfinished() == "None."
+        keep_run("seed_e", 1, 0.90, epochs=35, status="interrupted", history=[{}] * 7)
+        assert "seed 1: 7 of 35 epochs" in results.unfinished()
+        assert results.curves() == "None."
+        keep_run("seed_e", 2, 0.91, epochs=35, history=[{}] * 35)
+        assert results.unfinished() == "None."
+        assert "seed 2: 35 of 35 epochs" in results.curves()
+
+    def test_it_stands_beside_the_reference(self, tmp_path, keep_run, monkeypatch):
+        drawn = {}
+        monkeypatch.setattr(results, "curves_figure", lambda curves, _: drawn.update(curves))
+        monkeypatch.setattr(results, "figure_array", lambda figure: None)
+        monkeypatch.setattr(results, "save_png", lambda image, path: None)
+        history = [{"epoch": 1, "train/accuracy": 0.4}, {"epoch": 2, "train/accuracy": 0.5}]
+        keep_run("seed_c", 1, 0.5, epochs=15, status="interrupted", history=history)
+        results.draw_curves(results.BY_KEY["seed_c"], tmp_path / "x.png")
+        assert drawn["the reference, test"][:2] == [(1, 0.64), (2, 0.72)]
+        assert drawn["training, seed 1"] == [(1, 0.4), (2, 0.5)]
+
+
+class TestFilled:
+    @pytest.fixture(autouse=True)
+    def blocks(self, monkeypatch):
+        monkeypatch.setattr(results, "BLOCKS", {"a": lambda: "new", "b": lambda: "| 1 |"})
+
+    def test_what_stands_between_marks_is_replaced_and_nothing_else(self):
+        page = "in <!-- a -->old<!-- /a -->.\n<!-- b -->\n| 0 |\n| 0 |\n<!-- /b -->\nend\n"
+        assert results.filled(page) == (
+            "in <!-- a -->new<!-- /a -->.\n<!-- b -->\n| 1 |\n<!-- /b -->\nend\n"
+        )
+
+    @pytest.mark.parametrize(
+        ("page", "message"),
+        [
+            ("<!-- c --><!-- /c -->", "no such block; valid: a, b"),
+            ("<!-- a -->", "without its"),
+            ("<!-- a --><!-- /a --><!-- /b -->", "without its"),
+        ],
+    )
+    def test_wrong_marks_are_refused(self, page, message):
+        with pytest.raises(UserError, match=message):
+            results.filled(page)
+
+
+def test_every_row_names_what_conf_has():
+    assert [r.key for r in results.RECIPES if not r.is_available()] == []
+    assert not dataclasses.replace(results.RECIPES[0], overrides="aug=no_such").is_available()
