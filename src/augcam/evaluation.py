@@ -8,6 +8,8 @@ torch and what needs it are imported late: a run that is evaluated already is to
 import hashlib
 import json
 import time
+import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +22,9 @@ from augcam.runs.atomic import atomic_file, write_atomically
 from augcam.runs.run_folder import RunFolder
 
 Checkpoint = Literal["last", "best"]
+
+# What evaluation.npz holds.
+ARRAYS = ("index", "label", "probabilities", "map_true", "map_predicted")
 
 
 def subset(labels: np.ndarray, n: int, seed: int) -> np.ndarray:
@@ -55,7 +60,17 @@ def kept(
         record: dict[str, Any] = json.loads(json_file.read_text())
     except (OSError, ValueError):  # not there, or damaged
         return None
-    return record if npz_file.is_file() and record.get("asked") == asked else None
+    whole = isinstance(record, dict) and record.get("asked") == asked and _is_whole(npz_file)
+    return record if whole else None
+
+
+def _is_whole(npz_file: Path) -> bool:
+    """Whether all arrays are there, and their checksums right."""
+    try:
+        with zipfile.ZipFile(npz_file) as archive:
+            return {f"{n}.npy" for n in ARRAYS} <= {*archive.namelist()} and not archive.testzip()
+    except (OSError, ValueError, EOFError, zlib.error, zipfile.BadZipFile):
+        return False
 
 
 def evaluate(

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from augcam.runs.run_folder import RunFolder
-from augcam.sweeps.arguments import sweep_arguments
 from tests.conftest import ROOT, train_py
 
 # torch's threads of several processes would fight over the cores.
@@ -105,7 +104,11 @@ def test_a_sweep_killed_in_the_middle_goes_on(tmp_path):
     assert second.state() == "running"
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert jobs(study) == {"seed=1": "finished", "seed=2": "died"}
+    # The job that ran is a process of its own, and is asked to stop: it keeps what it has.
+    while second.state() == "running":
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert jobs(study) == {"seed=1": "finished", "seed=2": "interrupted"}
     first = contents(study / "seed=1")
 
     done = train_py(*sweep, cwd=tmp_path)
@@ -129,10 +132,10 @@ def test_two_processes_do_not_share_a_run_folder(tmp_path):
     assert "another process is working in this folder" in done.stderr
 
 
-def test_joblib_runs_jobs_side_by_side_and_shares_the_cores(tmp_path):
+def test_jobs_run_side_by_side_and_share_the_cores(tmp_path):
     done = train_py(
         "-m", *TINY, "aug=none,flip", "seed=1,2", f"sweep.dir={tmp_path}/study",
-        "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", cwd=tmp_path,
+        "hydra.launcher.n_jobs=2", cwd=tmp_path,
         env={k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"},
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
@@ -145,6 +148,89 @@ def test_joblib_runs_jobs_side_by_side_and_shares_the_cores(tmp_path):
     assert "4 of 4 done" in done.stdout
     assert "epoch 1/1" not in done.stdout  # each job's lines are in its train.log alone
     assert "epoch 1/1" in (tmp_path / "study" / "aug=none,seed=1" / "train.log").read_text()
+
+
+def children(pid: int) -> list[int]:
+    return [int(n) for n in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def test_a_job_that_is_killed_or_cannot_write_stops_no_other(tmp_path):
+    """joblib's pool ended with the first killed worker: no list, no report, the others killed."""
+    study = tmp_path / "study"
+    study.mkdir()
+    (study / "seed=2").write_text("in the way of its folder")
+    (study / "seed=4").mkdir()
+    (study / "seed=4" / ".hydra").write_text("in the way of what Hydra writes")
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "train.py"), "-m", *TINY, "seed=1,2,3,4", f"sweep.dir={study}",
+         "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "data.train_size=400"],
+        cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 200
+    while not (study / "seed=1" / ".lock").exists():  # it trains
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    first = next(  # the one whose log it is
+        pid
+        for pid in children(process.pid)
+        if any("seed=1" in str(f.readlink()) for f in Path(f"/proc/{pid}/fd").iterdir())
+    )
+    os.kill(first, signal.SIGKILL)
+    out, _ = process.communicate(timeout=300)
+    assert process.returncode == 1, out
+    assert jobs(study) == {"seed=1": "failed", "seed=3": "finished"}
+    listed = out.split("3 of 4 jobs failed:")[1]
+    assert "seed=1: its process was ended by SIGKILL" in listed
+    assert "seed=2: cannot start: Not a directory (not written into its folder:" in listed
+    assert "seed=4: FileExistsError" in listed
+    assert str(study / "seed=1" / "failure.txt") in listed
+    assert f"the same command with sweep.dir={study}" in listed
+    assert f"report   {study}/report.html" in listed
+
+
+def test_with_fail_fast_a_failed_job_is_the_last(tmp_path):
+    done = train_py(
+        "-m", *TINY, "aug=rotate", "aug.rotate.p=1.7,0.5,1.0", f"sweep.dir={tmp_path}/study",
+        "sweep.fail_fast=true", cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert jobs(tmp_path / "study") == {"aug.rotate.p=1.7": "failed"}
+    assert "1 of 3 jobs failed:" in done.stdout
+    assert "2 of 3 jobs did not start" in done.stdout
+
+
+def test_a_stopped_sweep_stops_its_jobs_which_keep_what_they_have(tmp_path):
+    study = tmp_path / "study"
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "train.py"), "-m", *TINY, "seed=1,2", f"sweep.dir={study}",
+         "trainer.max_epochs=200", "data.train_size=400"],
+        cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    run = RunFolder(study / "seed=1")
+    deadline = time.monotonic() + 200
+    while not run.last.is_file():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=100) == 143
+    assert jobs(study) == {"seed=1": "interrupted"}
+
+
+@pytest.mark.parametrize("values", ["seed=range(0)", "aug=glob(no_such*)"])
+def test_a_sweep_without_jobs_is_refused(tmp_path, values):
+    done = train_py("-m", *TINY, values, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.strip() == f"augcam: {values}: no values, so no jobs"
+    assert not list(tmp_path.rglob("*.yaml"))
+
+
+def test_a_sweep_that_is_refused_leaves_no_folder(tmp_path):
+    done = train_py("-m", *TINY, "aug=none,nonne", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "did you mean none" in done.stderr
+    assert not list(tmp_path.rglob("multirun.yaml"))
 
 
 def test_submitit_with_its_local_executor(tmp_path):
@@ -192,24 +278,3 @@ def test_ray_on_a_cluster_started_here(tmp_path):
         subprocess.run([ray, "stop", "--force"], capture_output=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert jobs(tmp_path / "study") == {"aug=none": "finished", "aug=flip": "finished"}
-
-
-@pytest.mark.parametrize(
-    ("arguments", "left_out"),
-    [
-        (["aug=none,flip", "seed=1"], "'seed','sweep.dir','sweep.name'"),
-        (["aug=glob(*)", "~aug.cutout", "+aug/op@aug.blur=blur"],
-         "'aug.cutout','aug/op','sweep.dir','sweep.name'"),
-        (["aug=rotate", "aug.rotate.limit=range(5,30,5)"], "'aug','sweep.dir','sweep.name'"),
-    ],
-)  # fmt: skip
-def test_keys_that_do_not_vary_are_not_in_the_names(arguments, left_out):
-    settled = sweep_arguments(["-m", *arguments, "sweep.name=mine"])
-    assert settled[:-1] == ["-m", *arguments, "sweep.name=mine"]
-    assert settled[-1] == f"hydra.job.config.override_dirname.exclude_keys=[{left_out}]"
-
-
-def test_a_sweep_of_one_keeps_its_name_and_single_runs_stay_as_they_are():
-    assert sweep_arguments(["aug=none", "seed=2"]) == ["aug=none", "seed=2"]
-    (name,) = sweep_arguments(["-m", "aug=none"])[2:]
-    assert name.startswith("sweep.name=20")

@@ -142,6 +142,71 @@ def missing_npz(run):
     run.predictions_file.unlink()
 
 
+def as_float(run):
+    np.savez(run.predictions_file, label=LABEL / 1.0, predicted=LABEL, confidence=LABEL / 60)
+
+
+def confidence_nan(run):
+    np.savez(run.predictions_file, label=LABEL, predicted=LABEL, confidence=LABEL * np.nan)
+
+
+def half_of_the_rows(run):
+    np.savez(
+        run.predictions_file, label=LABEL[::2], predicted=LABEL[::2], confidence=LABEL[::2] / 60
+    )
+
+
+def config_of_tabs(run):
+    run.config_file.write_text("name:\n\t- x\n")
+
+
+def config_key_twice(run):
+    run.config_file.write_text(run.config_file.read_text() + "seed: 3\nseed: 4\n")
+
+
+def config_no_text(run):
+    run.config_file.write_bytes(b"\xff\xfe\x00name")
+
+
+def accuracy_null(run):
+    metrics = run.metrics()
+    metrics["test"]["accuracy"] = None
+    run.write_metrics(metrics)
+
+
+def classes_renamed(run):
+    run.write_metrics(run.metrics() | {"classes": ["bird", "bird", "dog"]})
+
+
+def confusion_cut(run):
+    metrics = run.metrics()
+    metrics["test"]["confusion"].pop()
+    run.write_metrics(metrics)
+
+
+def metrics_a_folder(run):
+    run.metrics_file.unlink()
+    run.metrics_file.mkdir()
+
+
+def predictions_a_folder(run):
+    run.predictions_file.unlink()
+    run.predictions_file.mkdir()
+
+
+def metrics_a_pipe(run):
+    run.metrics_file.unlink()
+    os.mkfifo(run.metrics_file)
+
+
+def deep_json(run):
+    run.metrics_file.write_text("[" * 100_000)
+
+
+def pickled(run):
+    np.savez(run.predictions_file, label=np.array([{}]), predicted=LABEL, confidence=LABEL)
+
+
 def rows_missing(run):
     np.savez(run.predictions_file, label=LABEL, predicted=LABEL[1:], confidence=LABEL / 60)
 
@@ -174,8 +239,22 @@ def no_config(run):
         (missing_npz, "test_predictions.npz is missing"),
         (rows_missing, "columns"),
         (classes_missing, "more than 3 classes"),
+        (as_float, "label is float64"),
+        (confidence_nan, "confidence is not finite"),
+        (half_of_the_rows, "other labels than metrics.json counts"),
+        (config_of_tabs, "config cannot be read"),
+        (config_key_twice, "config cannot be read"),
+        (config_no_text, "config cannot be read"),
+        (accuracy_null, "test.accuracy=None"),
+        (classes_renamed, "a name is there twice"),
+        (confusion_cut, "test.confusion: not 3 rows and columns"),
+        (metrics_a_folder, "not a file"),
+        (predictions_a_folder, "test_predictions.npz is missing"),
+        (metrics_a_pipe, "not a file"),
+        (deep_json, "not JSON"),
+        (pickled, "test_predictions.npz"),
         (no_test, "without a test"),
-        (no_classes, "no list of classes"),
+        (no_classes, "metrics.json lacks classes"),
         (other_schema, "config cannot be read"),
         (no_config, "config"),
     ],
@@ -328,7 +407,48 @@ def npz_missing(run):
     (run.path / "evaluation.npz").unlink()
 
 
-@pytest.mark.parametrize("harm", [truncated, keys_missing, other_count, npz_missing])
+def a_list(run):
+    (run.path / "evaluation.json").write_text("[]")
+
+
+def json_a_folder(run):
+    (run.path / "evaluation.json").unlink()
+    (run.path / "evaluation.json").mkdir()
+
+
+def corruptions_null(run):
+    file = run.path / "evaluation.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"corruptions": {"fog": [None]}}))
+
+
+def with_array(run, **changed):
+    file = run.path / "evaluation.npz"
+    with np.load(file) as old:
+        arrays = dict(old) | changed
+    np.savez(file, **arrays)
+
+
+def flat_maps(run):
+    with_array(run, map_true=np.zeros((12, 16), np.float32))
+
+
+def probabilities_nan(run):
+    with_array(run, probabilities=np.full((12, 3), np.nan, np.float32))
+
+
+def other_classes(run):
+    with_array(run, probabilities=np.full((12, 4), 0.25, np.float32))
+
+
+def index_not_ascending(run):
+    with_array(run, index=np.zeros(12, np.int32))
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [truncated, keys_missing, other_count, npz_missing, a_list, json_a_folder, corruptions_null,
+     flat_maps, probabilities_nan, other_classes, index_not_ascending],
+)  # fmt: skip
 def test_a_damaged_evaluation_is_noted_and_the_run_kept(tmp_path, maps, harm):
     run = write_run(tmp_path / "a", "aug=none")
     write_evaluation(run, maps)
@@ -344,3 +464,84 @@ def test_an_evaluation_of_other_images_is_noted(tmp_path, maps):
     study = read_study([tmp_path])
     assert study.groups["none"][0].maps is None
     assert any("not those of the test set" in note for note in study.notes)
+
+
+def test_an_evaluation_of_all_images_is_used_for_a_run_tested_on_some(tmp_path, maps):
+    """It was thrown away: "index 45 is out of bounds for axis 0 with size 30"."""
+    overrides = ("aug=none", "trainer.limit_test_batches=1")
+    run = write_run(tmp_path / "a", *overrides, label=LABEL[:30])
+    index = np.arange(0, 60, 5)
+    write_evaluation(run, maps)
+    with_array(run, index=index.astype(np.int32), label=LABEL[index].astype(np.uint16))
+    study = read_study([tmp_path])
+    np.testing.assert_array_equal(study.groups["none"][0].maps.index, index)
+    assert not any("evaluation" in note for note in study.notes)
+
+
+def lost(run, **losses):
+    metrics = run.metrics()
+    metrics["test"]["loss"] = 0.5
+    metrics["test"] |= losses
+    run.write_metrics(metrics)
+
+
+def test_a_run_whose_numbers_are_not_finite_is_not_ranked(tmp_path):
+    good, bad, late = (
+        write_run(tmp_path / n, "aug=none", f"seed={i}") for i, n in enumerate("abc")
+    )
+    lost(good)
+    lost(bad, loss=float("nan"))
+    history = [{"epoch": 1, "train/loss": 0.1}, {"epoch": 2, "train/loss": float("inf")}]
+    late.write_metrics(late.metrics() | {"history": history})
+    study = read_study([tmp_path])
+    assert [run.folder.path for run in study.groups["none"]] == [good.path]
+    assert why(study, bad) == "diverged: its test loss is not finite"
+    assert why(study, late) == "diverged: its train/loss of epoch 2 is not finite"
+
+
+def test_an_accuracy_of_zero_is_a_number(tmp_path):
+    write_run(tmp_path / "a", "aug=none", predicted=(LABEL + 1) % 3)
+    (run,) = read_study([tmp_path]).groups["none"]
+    assert run.metrics["test"]["accuracy"] == 0.0
+
+
+def test_one_run_of_other_classes_keeps_no_others_from_being_compared(tmp_path):
+    for seed in (1, 2):
+        write_run(tmp_path / f"{seed}", "aug=none", f"seed={seed}")
+    other = write_run(tmp_path / "3", "aug=none", "seed=3", classes=["bird", "cat", "cow"])
+    study = read_study([tmp_path])
+    assert len(study.groups["none"]) == 2
+    assert "its classes (bird, cat, cow, ...) are not those of the other 2 runs" in why(
+        study, other
+    )
+
+
+def test_a_search_is_known_from_its_sweeper(tmp_path):
+    for seed, (mode, sweeper) in enumerate(
+        [("MULTIRUN", "optuna"), ("MULTIRUN", "basic"), ("RUN", "basic")]
+    ):
+        run = write_run(tmp_path / f"{seed}", "aug=none", f"seed={seed}")
+        choices = {"hydra/sweeper": sweeper}
+        record = {"hydra": {"mode": mode, "runtime": {"choices": choices}}}
+        (run.path / ".hydra" / "hydra.yaml").write_text(json.dumps(record))
+    study = read_study([tmp_path])
+    assert [run.search for run in study.groups["none"]] == [True, False, False]
+    assert study.search
+    assert not read_study([tmp_path / "1", tmp_path / "2"]).search
+
+
+def test_a_record_of_hydra_that_is_damaged_runs_nothing(tmp_path):
+    run = write_run(tmp_path / "a", "aug=none")
+    record = "hydra: !!python/object/apply:os.mkdir ['" + str(tmp_path / "made") + "']"
+    (run.path / ".hydra" / "hydra.yaml").write_text(record)
+    assert not read_study([tmp_path]).search
+    assert not (tmp_path / "made").exists()
+
+
+def test_labels_of_a_search_are_short_and_still_tell_apart(tmp_path):
+    for name, limit in (("a", 13.24823187456123), ("b", 27.10000000000001)):
+        write_run(tmp_path / name, "aug=rotate", f"aug.rotate.limit={limit}")
+    labels = list(read_study([tmp_path]).groups)
+    assert labels == ["rotate, aug.rotate.limit=13.2482", "rotate, aug.rotate.limit=27.1"]
+    write_run(tmp_path / "c", "aug=rotate", "aug.rotate.limit=27.10000000000002")
+    assert len(read_study([tmp_path]).groups) == 3

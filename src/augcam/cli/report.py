@@ -20,7 +20,7 @@ from augcam.report.write import write_report
 USAGE = """
 Compare runs: which augmentation is best, for which class, what it costs and where the networks look.
 Reads every run in the folders given, also while some still run, and trains nothing. Writes
-report.html (one file, no network needed), report.md, runs.csv, figures/ and tensorboard/.
+report.html (one file, no network needed), report.md, runs.csv and figures/.
 
   python -m augcam.report DIR                      a sweep, or a folder with runs anywhere below
   python -m augcam.report DIR baseline=flip        compare with another augmentation than none

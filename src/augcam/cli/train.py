@@ -41,8 +41,9 @@ def main(arguments: Sequence[str]) -> None:
     from omegaconf.errors import OmegaConfBaseException
 
     from augcam.sweeps.arguments import sweep_arguments
+    from augcam.sweeps.overview import concluded
 
-    with reported():
+    with reported(), concluded():
         trust_given(arguments)  # a run folder's config is checked before Hydra composes anything
         name, rest = primary_config(arguments)
         version.setbase("1.3")
@@ -134,7 +135,11 @@ def job(tree: "DictConfig") -> float | None:
         with folder.locked() if rank() == 0 else nullcontext():
             if rank() == 0 and not folder.config_file.exists():
                 folder.save_hydra(hydra)
-            return run(tree, folder, hydra.overrides.task, in_sweep=False)
+            new = folder.state() != "finished" and not folder.checkpoints.exists()
+            result = run(tree, folder, hydra.overrides.task, in_sweep=False)
+        if tree.trainer.fast_dev_run and new and rank() == 0:
+            folder.discard()
+        return result
 
 
 def run(

@@ -17,6 +17,9 @@ from augcam.errors import UserError, shown
 _PLACES = (Path(__file__).parents[1] / "conf", Path(__file__).parents[3] / "conf")
 CONF = next((place for place in _PLACES if (place / "train.yaml").is_file()), _PLACES[0])
 
+# What a search draws has 17 digits: in names six tell as much. What a person writes has fewer than 12.
+_LONG_NUMBER = re.compile(r"(?<![\w.])-?\d+\.\d{11,}(?:e-?\d+)?(?![\w.])")
+
 
 def unique() -> str:
     """Six random hex digits, so that runs of the same second share no folder."""
@@ -25,7 +28,8 @@ def unique() -> str:
 
 def folder_name(text: object) -> str:
     """A text as the name of one folder: no separators, not hidden, never too long for a disk."""
-    name = re.sub(r"[^\w=.,+-]", "-", str(text)).lstrip(".") or "-"
+    short = _LONG_NUMBER.sub(lambda number: f"{float(number[0]):.6g}", str(text))
+    name = re.sub(r"[^\w=.,+-]", "-", short).lstrip(".") or "-"
     if len(name) <= 150:
         return name
     return f"{name[:150]}_{hashlib.sha256(name.encode()).hexdigest()[:6]}"
@@ -54,6 +58,33 @@ def opencv_constant(name: str) -> int:
 OmegaConf.register_new_resolver("unique", unique, use_cache=True, replace=True)
 OmegaConf.register_new_resolver("short", folder_name, replace=True)
 OmegaConf.register_new_resolver("cv2", opencv_constant, replace=True)
+
+
+def _changes() -> str:
+    """What the command line changes of the chosen augmentation, for the run's name.
+
+    `_-cutout` for `~aug.cutout`, `_+blur` for `+aug/op@aug.blur=blur`, `_rotate.limit=30`.
+    """
+    from hydra.core.hydra_config import HydraConfig
+
+    if not HydraConfig.initialized():
+        return ""
+    parts = []
+    for override in HydraConfig.get().overrides.task:
+        key, _, value = override.partition("=")
+        step = key.lstrip("~+").rpartition("@")[2].removeprefix("aug.")
+        if not re.match(r"[~+]*(aug\.|aug/op@aug\.)", key):
+            continue
+        if key.startswith("~") or value == "null":
+            parts.append(f"-{step}")
+        elif "@" in key:
+            parts.append(f"+{step}" if value == step else f"+{step}={value}")
+        else:
+            parts.append(f"{step}={value}")
+    return folder_name("".join(f"_{part}" for part in parts)) if parts else ""
+
+
+OmegaConf.register_new_resolver("changes", _changes, replace=True)
 
 
 def compose(overrides: Sequence[str] = ()) -> DictConfig:

@@ -283,12 +283,13 @@ class PreviewConfig(_Strict):
 
 
 class SweepConfig(_Strict):
-    """The folder that the runs of a sweep share."""
+    """The folder that the runs of a sweep share, and whether a failed one ends it."""
 
     model_config = ConfigDict(coerce_numbers_to_str=True)
 
     name: str | None
     dir: str
+    fail_fast: bool = False
 
 
 TENSORBOARD = "pytorch_lightning.loggers.TensorBoardLogger"  # folders before 0.2 do not name it

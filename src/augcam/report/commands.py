@@ -3,17 +3,20 @@
 import shlex
 from collections.abc import Iterable
 from itertools import chain
+from typing import TYPE_CHECKING
 
-from omegaconf import OmegaConf
+import yaml
 
-from augcam.report.load import Run
 from augcam.runs.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from augcam.report.load import Run
 
 EVALUATE = "python -m augcam.evaluate run="
 
 
 def sweep_commands(
-    groups: dict[str, tuple[Run, ...]], seeds: Iterable[int] | None = None
+    groups: dict[str, tuple["Run", ...]], seeds: Iterable[int] | None = None
 ) -> list[str]:
     """The command lines that made the groups' runs, those of one sweep as one line.
 
@@ -42,13 +45,16 @@ def sweep_commands(
             words = [f"aug={values}"] if values else []
             words.append(f"seed={','.join(map(str, chosen))}")
             several = "-m " if len(names) > 1 or len(chosen) > 1 else ""
-            said = " ".join(shlex.quote(word) for word in (*words, *rest))
-            lines.append(f"python train.py {several}{said}")
+            written = " ".join(shlex.quote(word) for word in (*words, *rest))
+            lines.append(f"python train.py {several}{written}")
     return lines
 
 
 def _overrides(folder: RunFolder) -> list[str] | None:
+    """What the command that made a run changed; None where it cannot be read."""
     path = folder.path / ".hydra" / "overrides.yaml"
-    if not path.is_file():
+    try:
+        read = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):
         return None
-    return [str(line) for line in OmegaConf.to_container(OmegaConf.load(path)) or []]
+    return [str(line) for line in read] if isinstance(read, list) else None

@@ -2,22 +2,28 @@
 
 import json
 import os
-import zipfile
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-import torch
-from scipy.stats import rankdata
 
 from augcam.config.compose import flat
 from augcam.config.schema import FREE_TO_CHANGE
 from augcam.errors import UserError, nearest
-from augcam.explain import cam
+from augcam.report.commands import EVALUATE
+from augcam.report.read_run import (
+    EVALUATED_ALIKE,
+    Maps,
+    Predictions,
+    first_line,
+    is_search,
+    not_finite,
+    read_evaluation,
+    read_metrics,
+    read_predictions,
+)
 from augcam.runs.run_folder import RunFolder
 
 # Keys that name a run or say which repetition it is, beside those that change no result.
@@ -26,67 +32,6 @@ _NOT_COMPARED = ("name", "seed", *FREE_TO_CHANGE)
 
 # What makes two test sets, splits or kinds of image: runs that differ here are not averaged.
 _DATA = ("name", "holdout", "image_size", "seed", "train_size", "test_size", "shortcut")
-
-
-# What two evaluations must share for their maps and robustness to be compared.
-_EVALUATION = ("checkpoint", "seed", "images", "layer", "method")
-
-
-_DAMAGED = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile)
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """What a network said of each test image, in the test set's order.
-
-    Attributes:
-        label, predicted: uint16 (N,), class indices.
-        confidence: float16 (N,), probability of the predicted class.
-    """
-
-    label: np.ndarray
-    predicted: np.ndarray
-    confidence: np.ndarray
-
-    @cached_property
-    def correct(self) -> np.ndarray:
-        """bool (N,)."""
-        return self.predicted == self.label
-
-
-@dataclass(frozen=True)
-class Maps:
-    """Grad-CAM maps and probabilities of the evaluated test images.
-
-    Attributes:
-        index: int32 (n,), positions in the test set, ascending. label: uint16 (n,).
-        probabilities: float16 (n, C).
-        map_true, map_predicted: float32 (n, h, w), raw and signed, of the true and the predicted class.
-    """
-
-    index: np.ndarray
-    label: np.ndarray
-    probabilities: np.ndarray
-    map_true: np.ndarray
-    map_predicted: np.ndarray
-
-    @cached_property
-    def usable(self) -> np.ndarray:
-        """bool (n,): the true class's map says something (`augcam.explain.cam.map_status`)."""
-        usable: np.ndarray = cam.map_status(torch.from_numpy(self.map_true)).numpy() == 0
-        return usable
-
-    @cached_property
-    def heat(self) -> np.ndarray:
-        """The true class's heat maps, cell by cell: float64 (n, h * w) in 0..1; zero if not usable."""
-        raw = torch.from_numpy(self.map_true).double()
-        size = (raw.shape[1], raw.shape[2])
-        return cam.heatmap(raw, cam.map_status(raw), size).flatten(1).numpy()
-
-    @cached_property
-    def ranks(self) -> np.ndarray:
-        """Ranks of each map's cells in `heat`, ties averaged: float64 (n, h * w)."""
-        return rankdata(self.heat, axis=1)
 
 
 @dataclass(frozen=True)
@@ -101,6 +46,7 @@ class Run:
         predictions: None where it is in no group; every run of a group has them.
         evaluation, maps: evaluation.json and .npz; both None where it was not evaluated, or otherwise
             than most runs of the study (a note tells).
+        search: a sweeper that searches by validation accuracy (Optuna) chose its config.
     """
 
     folder: RunFolder
@@ -112,6 +58,7 @@ class Run:
     predictions: Predictions | None
     evaluation: dict[str, Any] | None
     maps: Maps | None
+    search: bool = False
 
 
 @dataclass(frozen=True)
@@ -140,10 +87,19 @@ class Study:
     differing: dict[str, dict[str, Any]]
     notes: list[str]
 
+    @property
+    def search(self) -> bool:
+        """Whether the groups' configs were searched for by validation accuracy, all or some.
+
+        Then the validation score is what was optimised, and the test score of the chosen config is a
+        measurement; a ranking by test accuracy would choose a second time, on the test set.
+        """
+        return any(run.search for runs in self.groups.values() for run in runs)
+
 
 @dataclass(frozen=True)
 class _Read:
-    """A run folder as found on disk, before anything is compared."""
+    """A run folder as it is on disk, before anything is compared."""
 
     run: Run
     data: dict[str, Any]
@@ -164,19 +120,22 @@ def read_study(paths: Sequence[Path], baseline: str | None = None) -> Study:
     """
     notes: list[str] = []
     left_out: list[tuple[RunFolder, str]] = []
-    found: list[_Read] = []
-    for folder in _folders(paths):
+    reads: list[_Read] = []
+    folders, unreadable = _folders(paths)
+    left_out += unreadable
+    for folder in folders:
         read = _read(folder, notes)
         if isinstance(read, str):
             left_out.append((folder, read))
         else:
-            found.append(read)
-    if not found and not left_out:
+            reads.append(read)
+    if not reads and not left_out:
         where = ", ".join(str(path) for path in paths)
         raise UserError(
             f"{where}: no runs in there; give a folder that train.py made, or one above such folders"
         )
-    usable = [read for read in found if not read.run.why]
+    usable = [read for read in reads if not read.run.why]
+    usable, renamed = _same_classes(usable)
     _refuse_mixed(usable)
     usable, limited = _same_length(usable, notes)
     _refuse_other_labels(usable)
@@ -184,13 +143,13 @@ def read_study(paths: Sequence[Path], baseline: str | None = None) -> Study:
     labels = _labels([read.settings for read in usable])
     every = labels | {
         key: label
-        for key, label in _labels([read.settings for read in found]).items()
+        for key, label in _labels([read.settings for read in reads]).items()
         if key not in labels
     }
-    why = limited | repeated
+    why = renamed | limited | repeated
     runs = [
         replace(read.run, label=every[_key(read.settings)], why=read.run.why or why.get(i, ""))
-        for read in found
+        for read in reads
         for i in [id(read)]
     ]
     runs = [run if not run.why else replace(run, predictions=None) for run in runs]
@@ -207,7 +166,7 @@ def read_study(paths: Sequence[Path], baseline: str | None = None) -> Study:
         for label in sorted(members, key=lambda label: (label != chosen, label))
     }
     differing = _differing(settings)
-    _tell(usable, differing, groups, notes)
+    _add_notes(usable, differing, groups, notes)
     return Study(
         runs=tuple(runs),
         groups=groups,
@@ -220,47 +179,67 @@ def read_study(paths: Sequence[Path], baseline: str | None = None) -> Study:
 
 
 # ------------------------------------------------------------------------------- reading
-def _folders(paths: Sequence[Path]) -> list[RunFolder]:
-    """Every folder in or below `paths` that holds a run, or what looks like a part of one."""
-    found = {}
+def _folders(
+    paths: Sequence[Path],
+) -> tuple[list[RunFolder], list[tuple[RunFolder, str]]]:
+    """Every folder in or below `paths` that holds a run, or what looks like a part of one.
+
+    Returns:
+        The run folders by path, and the folders that cannot be looked into, with the reason.
+    """
+    runs = {}
+    unreadable: list[tuple[RunFolder, str]] = []
     for path in paths:
         path = Path(path).expanduser()
         if not path.is_dir():
             beside = [p.name for p in path.parent.glob("*") if p.is_dir()]
             hint = f"; {nearest(path.name, beside)}" if beside else ""
             raise UserError(f"{path}: no such folder{hint}")
-        for where, below, files in os.walk(path):
+
+        def closed(error: OSError, path: Path = path) -> None:
+            where = RunFolder(error.filename or path)
+            unreadable.append((where, f"cannot be read: {error.strerror}"))
+
+        for where, below, files in os.walk(path, onerror=closed):
             parts = {*below, *files}
             if {".hydra", "checkpoints", "metrics.json"} & parts:
-                found[Path(where).resolve()] = RunFolder(where)
+                runs[Path(where).resolve()] = RunFolder(where)
                 below.clear()  # a run's own folders hold no runs
             below[:] = sorted(name for name in below if not name.startswith("."))
-    return [found[key] for key in sorted(found)]
+    return [runs[key] for key in sorted(runs)], unreadable
 
 
 def _read(folder: RunFolder, notes: list[str]) -> _Read | str:
-    """A run folder's content, or in one line why it is none."""
-    state = folder.state()
-    if state == "foreign":
-        return "no run of AugCAM: .hydra/config.yaml is missing"
+    """A run folder's content, or in one line why it is none.
+
+    A folder is foreign data: whatever reading it raises is a reason to leave it out, and no reason to
+    keep the others from being compared.
+    """
     try:
+        state = folder.state()
+        if state == "foreign":
+            return "no run of AugCAM: .hydra/config.yaml is missing"
         config = folder.config()
-    except (UserError, *_DAMAGED) as error:
-        return f"its config cannot be read: {_first_line(error)}"
+    except Exception as error:
+        return f"its config cannot be read: {first_line(error)}"
     metrics: dict[str, Any] = {}
     predictions, why = None, ""
     try:
-        metrics = folder.metrics() or {}
+        metrics = read_metrics(folder)
         why = _unfinished(folder, state) or _without_results(metrics)
-        predictions = None if why else _predictions(folder, len(metrics["classes"]))
-    except (UserError, *_DAMAGED) as error:
-        why = f"damaged: {_first_line(error)}"
+        predictions = None if why else read_predictions(folder, metrics)
+    except Exception as error:
+        why = f"damaged: {first_line(error)}"
     evaluation, maps = None, None
-    if not why:
-        assert predictions is not None
-        evaluation, maps, problem = _evaluation(folder, predictions)
-        if problem:
-            notes.append(f"{folder}: its evaluation is not used, {problem}.")
+    if predictions is not None:
+        try:
+            read = read_evaluation(folder, predictions, len(metrics["classes"]))
+            evaluation, maps = read or (None, None)
+        except Exception as error:
+            notes.append(
+                f"{folder}: its evaluation is not used, {first_line(error)}; "
+                f"{EVALUATE}{shlex.quote(str(folder))} makes it."
+            )
     plain = config.model_dump(mode="json", by_alias=True)
     # A step that is null is not there; the order of the others counts, as does their being there.
     plain["aug"] = {name: step for name, step in plain["aug"].items() if step}
@@ -271,22 +250,20 @@ def _read(folder: RunFolder, notes: list[str]) -> _Read | str:
     settings = {k: v for k, v in settings.items() if k.removeprefix("data.") not in _DATA}
     data = {key: plain["data"][key] for key in _DATA if key in plain["data"]}
     return _Read(
-        Run(folder, state, why, "", config.seed, metrics, predictions, evaluation, maps),
+        Run(
+            folder, state, why, "", config.seed, metrics, predictions, evaluation, maps,
+            is_search(folder),
+        ),
         data,
         plain["data"].get("root"),
         settings | {"transforms": steps},
         is_limit(config.trainer.limit_test_batches),
-    )
+    )  # fmt: skip
 
 
 def is_limit(batches: float | None) -> bool:
     """Whether a `trainer.limit_*_batches` leaves anything out: 1 is one batch, 1.0 is all."""
     return batches is not None and not (isinstance(batches, float) and batches == 1)
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
 
 
 def _unfinished(folder: RunFolder, state: str) -> str:
@@ -301,58 +278,34 @@ def _unfinished(folder: RunFolder, state: str) -> str:
 
 
 def _without_results(metrics: Mapping[str, Any]) -> str:
-    """Why a finished run's metrics.json says nothing of the test set; "" if it does."""
-    if not isinstance(metrics.get("classes"), list):
-        return "damaged: metrics.json has no list of classes"
+    """Why a finished run's metrics.json has nothing to compare; "" if it has."""
     if not metrics.get("test"):
         return "finished without a test: trainer.limit_test_batches=0"
-    missing = [key for key in ("accuracy", "confusion", "ece") if key not in metrics["test"]]
-    return f"damaged: metrics.json lacks test {', '.join(missing)}" if missing else ""
-
-
-def _predictions(folder: RunFolder, classes: int) -> Predictions:
-    """test_predictions.npz, checked.
-
-    Raises:
-        UserError or one of _DAMAGED: it is missing, or not what train.py writes.
-    """
-    if not folder.predictions_file.is_file():
-        raise UserError(f"{folder.predictions_file.name} is missing")
-    with np.load(folder.predictions_file) as file:
-        read = Predictions(file["label"], file["predicted"], file["confidence"])
-    lengths = {len(read.label), len(read.predicted), len(read.confidence)}
-    if len(lengths) > 1 or not read.label.size:
-        raise UserError(f"{folder.predictions_file.name} has columns of {lengths} rows")
-    if max(read.label.max(), read.predicted.max()) >= classes:
-        raise UserError(f"{folder.predictions_file.name} names more than {classes} classes")
-    return read
-
-
-def _evaluation(
-    folder: RunFolder, predictions: Predictions
-) -> tuple[dict[str, Any] | None, Maps | None, str]:
-    """evaluation.json and evaluation.npz, or in words why they cannot be used; no word if missing."""
-    json_file, npz_file = folder.path / "evaluation.json", folder.path / "evaluation.npz"
-    if not json_file.is_file() and not npz_file.is_file():
-        return None, None, ""
-    try:
-        evaluation: dict[str, Any] = json.loads(json_file.read_text())
-        with np.load(npz_file) as file:
-            maps = Maps(**{name: file[name] for name in Maps.__dataclass_fields__})
-        missing = [key for key in (*_EVALUATION, "corruptions") if key not in evaluation]
-        if missing:
-            raise UserError(f"evaluation.json lacks {', '.join(missing)}")
-        lengths = {len(getattr(maps, name)) for name in Maps.__dataclass_fields__}
-        if lengths != {evaluation["images"]}:
-            raise UserError(f"evaluation.npz has {lengths} images, not {evaluation['images']}")
-        if (predictions.label[maps.index] != maps.label).any():
-            raise UserError("its labels are not those of the test set")
-    except (UserError, IndexError, *_DAMAGED) as error:
-        return None, None, f"{_first_line(error)}; python -m augcam.evaluate run={folder} makes it"
-    return evaluation, maps, ""
+    where = not_finite(metrics)
+    return f"diverged: its {where} is not finite" if where else ""
 
 
 # --------------------------------------------------------------------- what can be compared
+def _same_classes(reads: list[_Read]) -> tuple[list[_Read], dict[int, str]]:
+    """The runs whose classes are those of most; and why not, by id, for the others.
+
+    Where no list of classes has more than half of the runs, all stay: `_refuse_mixed` asks which.
+    """
+    lists = Counter(tuple(read.run.metrics["classes"]) for read in reads)
+    usual, count = lists.most_common(1)[0] if lists else ((), 0)
+    if 2 * count <= len(reads):
+        return reads, {}
+    others = {
+        id(
+            read
+        ): f"its classes ({', '.join(read.run.metrics['classes'][:3])}, ...) are not those of "
+        f"the other {count} runs"
+        for read in reads
+        if tuple(read.run.metrics["classes"]) != usual
+    }
+    return [read for read in reads if id(read) not in others], others
+
+
 def _refuse_mixed(reads: Sequence[_Read]) -> None:
     """Refuse runs of several data sets or class lists.
 
@@ -432,7 +385,7 @@ def _same_evaluation(runs: Sequence[Run], notes: list[str]) -> list[Run]:
 
     def way(run: Run) -> str:
         assert run.evaluation is not None
-        return ", ".join(f"{key}={run.evaluation[key]}" for key in _EVALUATION)
+        return ", ".join(f"{key}={run.evaluation[key]}" for key in EVALUATED_ALIKE)
 
     ways = Counter(way(run) for run in runs if run.evaluation and not run.why)
     usual = ways.most_common(1)[0][0] if ways else ""
@@ -464,7 +417,7 @@ def _labels(several: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     by_aug: dict[str, dict[str, Mapping[str, Any]]] = {}
     for settings in several:
         by_aug.setdefault(settings["aug_name"], {})[_key(settings)] = settings
-    labels = {}
+    labels: dict[str, str] = {}
     for aug, configs in by_aug.items():
         # A step that only some have is told by `transforms`; its parameters would say it again.
         shown = [
@@ -472,13 +425,22 @@ def _labels(several: Sequence[Mapping[str, Any]]) -> dict[str, str]:
             for key in _varying(configs.values())
             if not key.startswith("aug.") or all(key in config for config in configs.values())
         ]
-        for key, config in configs.items():
-            parts = [f"{name}={_shown(config.get(name))}" for name in shown]
-            labels[key] = ", ".join([aug, *parts])
+        own = {
+            key: ", ".join([aug, *(f"{name}={_shown(config.get(name))}" for name in shown)])
+            for key, config in configs.items()
+        }
+        if len(set(own.values())) < len(own):  # six digits do not tell them apart
+            own = {
+                key: ", ".join([aug, *(f"{n}={json.dumps(config.get(n))}" for n in shown)])
+                for key, config in configs.items()
+            }
+        labels |= own
     return labels
 
 
 def _shown(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"  # what a search draws has 17 digits
     return str(value).replace(", ", "+") if isinstance(value, str) else json.dumps(value)
 
 
@@ -517,7 +479,7 @@ def _differing(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str,
     }
 
 
-def _tell(
+def _add_notes(
     reads: Sequence[_Read],
     differing: Mapping[str, Mapping[str, Any]],
     groups: Mapping[str, Sequence[Run]],

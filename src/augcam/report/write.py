@@ -1,15 +1,11 @@
-"""Compare many runs on one page: which augmentation, for which class, and why.
-
-python -m augcam.report outputs/sweeps/NAME
-python -m augcam.report DIR DIR2 out=comparison baseline=flip
+"""A study -> report.html, report.md, runs.csv and figures/.
 
 torch and what needs it are imported late: `--help` and a wrong option are answered in a second.
 """
 
 import csv
 import io
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +17,7 @@ from augcam.metrics import METRICS
 from augcam.runs.atomic import write_atomically
 
 if TYPE_CHECKING:
-    from augcam.report.load import Run, Study
+    from augcam.report.load import Study
 
 
 def write_report(
@@ -65,7 +61,6 @@ def write_report(
         page = "What each augmentation does", summary(findings), written, key_points(findings)
         write_markdown(out / "report.md", *page)
         write_table(out / "runs.csv", study)
-        write_hparams(out / "tensorboard", study)
         write_page(out / "report.html", *page)
     return out / "report.html"
 
@@ -100,41 +95,3 @@ def write_table(path: Path, study: "Study") -> None:
         table.writeheader()
         table.writerows(rows)
     write_atomically(path, text.getvalue())
-
-
-def write_hparams(folder: Path, study: "Study") -> None:
-    """One event file a run, so that TensorBoard's HPARAMS shows all runs of the report as one table.
-
-    Its columns are the group, the seed and the settings in which the groups differ. TensorBoard drops
-    a column that a run lacks, so every run has all of them.
-    """
-    from torch.utils.tensorboard import SummaryWriter
-    from torch.utils.tensorboard.summary import hparams
-
-    for old in folder.glob("*/events.out.tfevents.*"):
-        old.unlink()  # of an earlier report; some of its runs may be gone
-    settings = sorted({key for own in study.differing.values() for key in own})
-    for label, runs in study.groups.items():
-        own = study.differing.get(label, {})
-        for run in runs:
-            asked = {"group": label, "seed": run.seed} | {k: _plain(own.get(k)) for k in settings}
-            name = re.sub(r"[^\w=.,+-]", "-", f"{label},seed={run.seed}")
-            with SummaryWriter(str(folder / name)) as writer:
-                results = _results(run)
-                # `add_hparams` would make a folder below, named by the clock.
-                for summary in hparams(asked, results):
-                    writer._get_file_writer().add_summary(summary)
-                for key, value in results.items():
-                    writer.add_scalar(key, value)
-
-
-def _plain(value: Any) -> float | str | bool:
-    return value if isinstance(value, (int, float, str)) else "" if value is None else str(value)
-
-
-def _results(run: "Run") -> Mapping[str, float]:
-    return {
-        f"{split}/{key}": (run.metrics.get(split) or {}).get(key) or float("nan")
-        for split in ("val", "test")
-        for key in (metric.name for metric in METRICS)
-    }

@@ -137,13 +137,19 @@ class RunFolder:
         """The content of metrics.json; None where the run has not written it.
 
         Raises:
-            UserError: the file is not JSON.
+            UserError: the file is not JSON, or cannot be read.
         """
+        if not self.metrics_file.exists():
+            return None
+        if not self.metrics_file.is_file():  # a folder, or a pipe that would never end
+            raise UserError(f"{self.metrics_file}: not a file")
         try:
-            read = json.loads(self.metrics_file.read_text())
+            read = json.loads(self.metrics_file.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None
-        except ValueError as error:
+        except OSError as error:
+            raise UserError(f"{self.metrics_file}: {error.strerror}") from None
+        except (ValueError, RecursionError) as error:
             raise UserError(f"{self.metrics_file}: not JSON ({error})") from None
         if not isinstance(read, dict):
             raise UserError(f"{self.metrics_file}: holds no metrics")
@@ -195,7 +201,7 @@ class RunFolder:
     def why(self) -> str:
         """The first line of what went wrong in a failed run; empty where nothing did."""
         try:
-            lines = self.failure_file.read_text(encoding="utf-8").splitlines()
+            lines = self.failure_file.read_text(encoding="utf-8", errors="replace").splitlines()
         except OSError:
             lines = []
             with suppress(UserError):

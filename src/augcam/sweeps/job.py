@@ -1,8 +1,6 @@
-"""Many runs from one command: how their folders are named, how far they are, what failed.
+"""One job of a sweep: its failure is kept in its folder; which GPU it uses, and how many run at once.
 
-A sweep's state is in its folders alone, so it is told the same way whether its jobs run one after
-the other, side by side (joblib) or on other machines (submitit, Ray), and a sweep that is started
-again finds what is done. Nothing here imports torch before a job does.
+Nothing here imports torch before a job does.
 """
 
 import os
@@ -11,7 +9,6 @@ import tempfile
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +22,19 @@ from augcam.viz.terminal import silence_terminal
 
 @contextmanager
 def sweep_job(folder: Path) -> Iterator[None]:
-    """One job of a sweep: its failure is kept in its folder and does not stop the others."""
-    launcher = HydraConfig.get().runtime.choices["hydra/launcher"]
-    if launcher != "basic":
+    """One job of a sweep: its failure is kept in its folder and does not stop the others.
+
+    Raises:
+        Exception: the job's own, where nothing can be written (a full disk): the launcher tells it.
+    """
+    config = HydraConfig.get()
+    launcher = config.runtime.choices["hydra/launcher"]
+    alone = launcher == "basic" or (launcher == "processes" and config.launcher.n_jobs == 1)
+    if not alone:
         # Several jobs would write across each other; each has its train.log, and the sweep tells.
         silence_terminal()
-    if launcher == "joblib":  # SLURM and Ray hand out GPUs by themselves
-        claim_gpu()
+        if launcher == "processes":  # SLURM and Ray hand out GPUs by themselves
+            use_one_gpu()
     failure = RunFolder(folder).failure_file
     failure.unlink(missing_ok=True)
     try:
@@ -41,12 +44,14 @@ def sweep_job(folder: Path) -> Iterator[None]:
     except Exception as error:
         message, _ = explained(error)
         lines = [message] if isinstance(error, UserError) else [message, traceback.format_exc()]
-        write_atomically(failure, "\n\n".join(lines) + "\n")
+        try:
+            write_atomically(failure, "\n\n".join(lines) + "\n")
+        except OSError:
+            raise error from None
 
 
-@cache
-def claim_gpu() -> None:
-    """Keep one GPU for this process and its jobs: the first that no other such process has.
+def use_one_gpu() -> None:
+    """Keep one GPU for this process: the first that no other job of this machine has.
 
     Where all are taken, the process numbers go round.
     """
@@ -65,7 +70,7 @@ def claim_gpu() -> None:
             lock.acquire(timeout=0)
         except Timeout:
             continue
-        _HELD.append(lock)
+        _LOCKS.append(lock)
         chosen = name
         break
     os.environ["CUDA_VISIBLE_DEVICES"] = chosen
@@ -78,4 +83,4 @@ def jobs_at_once() -> int:
     return torch.cuda.device_count() or max(1, (os.cpu_count() or 1) // 2)
 
 
-_HELD: list[Any] = []  # locks live as long as the process
+_LOCKS: list[Any] = []  # held as long as the process lives

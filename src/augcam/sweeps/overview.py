@@ -1,62 +1,165 @@
-"""Many runs from one command: how their folders are named, how far they are, what failed.
+"""How far a sweep is, what failed, and its report: Hydra's callback around all of its jobs.
 
-A sweep's state is in its folders alone, so it is told the same way whether its jobs run one after
-the other, side by side (joblib) or on other machines (submitit, Ray), and a sweep that is started
-again finds what is done. Nothing here imports torch before a job does.
+Nothing here imports torch before the report does.
 """
 
 import shlex
+import shutil
 import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from math import prod
 from pathlib import Path
 from typing import Any
 
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, OmegaConf
+from hydra.types import HydraContext
+from omegaconf import DictConfig
 
-from augcam.errors import explained
+from augcam.errors import UserError, explained
+from augcam.runs.atomic import write_atomically
 from augcam.runs.run_folder import RunFolder
-from augcam.sweeps.job import jobs_at_once
+from augcam.viz.terminal import print_line
 
-OmegaConf.register_new_resolver("jobs_at_once", jobs_at_once, use_cache=True, replace=True)
+# What a job that has ended may be, beside finished.
+UNFINISHED = ("failed", "died", "interrupted")
 
 
 class Overview(Callback):
-    """Hydra's callback around a whole sweep: how far it is, and at the end what failed."""
+    """Hydra's callback around a whole sweep: how far it is, and at the end what failed.
 
-    def __init__(self) -> None:
+    Args:
+        start: a word that only this start of the sweep has; Hydra writes it into each of its jobs'
+            `.hydra/hydra.yaml`. None takes every job of the folder for one of this start.
+    """
+
+    def __init__(self, start: str | None = None) -> None:
+        self.start = start
         self._watch: Watch | None = None
+        self._fail_fast = self._keeps_nothing = False
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"_watch": None}  # launchers send callbacks to their workers; the watch stays here
+        # Launchers send callbacks to their workers; the watch stays here.
+        return self.__dict__ | {"_watch": None}
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Begin to watch the sweep's folder."""
-        self._watch = Watch(Path(config.hydra.sweep.dir), planned_jobs(config))
+        """Begin to watch the sweep's folder; exits with 2 where the command asks for no job."""
+        global _current
+        planned, empty = planned_jobs(config)
+        if empty:
+            for override in empty:
+                print(f"augcam: {override}: no values, so no jobs", file=sys.stderr)
+            sys.exit(2)  # Hydra swallows what is no exit
+        self._fail_fast = bool(config.sweep.get("fail_fast"))
+        self._keeps_nothing = bool(config.trainer.get("fast_dev_run"))
+        self._watch = Watch(Path(config.hydra.sweep.dir), planned, self.start)
         self._watch.start()
+        _current = self
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """List what failed, write the report, and exit with 1 where a job failed."""
+        self.conclude()
+
+    def conclude(self, problem: str = "") -> None:
+        """As `on_multirun_end`; a `problem` of the launcher is listed too."""
+        global _current
+        _current = None
         assert self._watch is not None
         self._watch.stop()
-        failed = self._watch.conclude()
-        self._watch.report()
-        if failed:
+        if problem:
+            print_line(problem)
+        if self._keeps_nothing:
+            self._watch.look()
+            failed = bool(self._watch.failed_jobs())
+            if not failed:
+                for job in self._watch.jobs():
+                    job.discard()
+                self._remove_empty_folder()
+        else:
+            failed = self._watch.conclude()
+            self._watch.report()
+        if failed or problem:
             sys.exit(1)
 
+    def abandon(self) -> None:
+        """End the watch without a word; a folder that no job has begun is removed."""
+        global _current
+        _current = None
+        assert self._watch is not None
+        self._watch.stop()
+        self._remove_empty_folder()
 
-def planned_jobs(config: DictConfig) -> int:
-    """How many jobs the sweep's command asks for."""
+    def _remove_empty_folder(self) -> None:
+        assert self._watch is not None
+        left = {path.name for path in self._watch.folder.glob("*")}
+        if left <= {"multirun.yaml"}:
+            shutil.rmtree(self._watch.folder, ignore_errors=True)
+
+    def job_failed(self, folder: RunFolder, reason: str) -> None:
+        """Keep why a job's process ended: in its folder, or here where the disk takes nothing."""
+        assert self._watch is not None
+        if folder.failure_file.exists():
+            return  # it has said so itself
+        reason = reason.removeprefix("augcam: ")
+        try:
+            if folder.state() == "running":
+                raise OSError("another process works there")
+            folder.path.mkdir(parents=True, exist_ok=True)
+            write_atomically(folder.failure_file, f"augcam: {reason}\n")
+        except OSError as error:
+            reason += f" (not written into its folder: {error.strerror or error})"
+        self._watch.ended[folder.path] = reason
+
+    def failed_fast(self) -> bool:
+        """Whether a job has failed and `sweep.fail_fast` asks for no further ones."""
+        assert self._watch is not None
+        return self._fail_fast and bool(self._watch.failed_jobs())
+
+
+_current: Overview | None = None  # of the sweep that this process runs
+
+
+def overview_of(context: HydraContext) -> Overview:
+    """The overview of a running sweep."""
+    return next(c for c in context.callbacks.callbacks if isinstance(c, Overview))
+
+
+@contextmanager
+def concluded() -> Iterator[None]:
+    """Around Hydra's main: a launcher that breaks down takes neither the list nor the report along.
+
+    A sweep that was refused before its first job leaves no folder.
+    """
+    try:
+        yield
+    except (UserError, HydraException):
+        if _current:
+            _current.abandon()
+        raise
+    except Exception as error:
+        if _current is None:
+            raise
+        _current.conclude(f"\nthe launcher broke down: {explained(error)[0]}")
+
+
+def planned_jobs(config: DictConfig) -> tuple[int, list[str]]:
+    """How many jobs the sweep's command asks for, and its overrides that have no value to sweep."""
     if "n_trials" in config.hydra.sweeper:
-        return int(config.hydra.sweeper.n_trials)
+        return int(config.hydra.sweeper.n_trials), []
     parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
     overrides = parser.parse_overrides(list(config.hydra.overrides.task))
-    return prod(len(list(o.sweep_string_iterator())) for o in overrides if o.is_sweep_override())
+    counts = {
+        str(o.input_line): len(list(o.sweep_string_iterator()))
+        for o in overrides
+        if o.is_sweep_override()
+    }
+    return prod(counts.values()), [line for line, count in counts.items() if not count]
 
 
 class Watch(threading.Thread):
@@ -65,14 +168,23 @@ class Watch(threading.Thread):
     Args:
         folder: of the sweep.
         planned: how many jobs this command asks for.
+        start: the word that the jobs of this start have in their `.hydra/hydra.yaml`; None: all do.
+
+    Attributes:
+        ended: why the process of a job ended, where the job itself could not write it.
     """
 
-    def __init__(self, folder: Path, planned: int) -> None:
+    def __init__(self, folder: Path, planned: int, start: str | None = None) -> None:
         super().__init__(daemon=True, name="sweep")
-        self.folder, self.planned = folder, planned
-        self.began = time.time()
+        self.folder, self.planned, self.start_word = folder, planned, start
+        self.ended: dict[Path, str] = {}
+        self._began = time.monotonic()
         self._done = threading.Event()
-        self._told: set[Path] = set()
+        self._own: set[Path] = set()
+        self._finished_before: set[Path] = {
+            path.parent for path in folder.glob("*/metrics.json") if _finished(path.parent)
+        }
+        self._announced: set[Path] = set()
 
     def run(self) -> None:
         """Until `stop`; Thread's own method."""
@@ -85,17 +197,42 @@ class Watch(threading.Thread):
         self.join()
 
     def jobs(self) -> list[RunFolder]:
-        """The folders whose job this command has started: Hydra writes their config anew."""
-        found = []
-        for config in sorted(self.folder.glob("*/.hydra/hydra.yaml")):
-            # A second of slack: file systems keep time less finely than processes.
-            if config.stat().st_mtime >= self.began - 1:
-                found.append(RunFolder(config.parents[1]))
-        return found
+        """The folders of the jobs that this command has started."""
+        for config in self.folder.glob("*/.hydra/hydra.yaml"):
+            path = config.parents[1]
+            if path not in self._own and self._is_own(config):
+                self._own.add(path)
+        return [RunFolder(path) for path in sorted(self._own | set(self.ended))]
+
+    def _is_own(self, config: Path) -> bool:
+        if self.start_word is None:
+            return True
+        try:
+            return self.start_word in config.read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return False  # being written: the next look sees it
 
     def states(self) -> dict[RunFolder, str]:
         """How far each job is. A refused one has failed, even where its folder holds a finished run."""
-        return {job: "failed" if job.failure_file.exists() else job.state() for job in self.jobs()}
+        return {
+            job: "failed" if job.failure_file.exists() or job.path in self.ended else job.state()
+            for job in self.jobs()
+        }
+
+    def failed_jobs(self) -> list[RunFolder]:
+        """The jobs that have failed so far."""
+        return [job for job, state in self.states().items() if state == "failed"]
+
+    def why(self, job: RunFolder, state: str) -> str:
+        """Why a job did not finish, in a line."""
+        if state == "failed":
+            return job.why() or self.ended.get(job.path, "")
+        return {"died": "ended without a word", "interrupted": "was stopped"}[state]
+
+    def log_of(self, job: RunFolder) -> Path:
+        """Where to read on: the failure, or what the job wrote until then."""
+        files = job.failure_file, job.path / "train.log"
+        return next((file for file in files if file.is_file()), job.path)
 
     def look(self) -> None:
         """Tell of every job that has ended since the last look."""
@@ -103,26 +240,30 @@ class Watch(threading.Thread):
         ended = {
             job: state
             for job, state in states.items()
-            if state in ("finished", "failed") and job.path not in self._told
+            if state in ("finished", "failed") and job.path not in self._announced
         }
         for job, state in ended.items():
-            self._told.add(job.path)
+            self._announced.add(job.path)
             if state == "failed":
-                say(f"failed   {job.path.name}: {job.why()}\n         {job.failure_file}")
+                why = self.why(job, state)
+                print_line(f"failed   {job.path.name}: {why}\n         {self.log_of(job)}")
         if ended:
-            say(self.progress(states))
+            print_line(self.progress(states))
 
     def progress(self, states: dict[RunFolder, str]) -> str:
         """In a line: jobs done, failed, running; time to go; the best so far."""
+        from augcam.viz.words import duration
+
         count = Counter(states.values())
         parts = [f"{count['finished']} of {self.planned} done"]
         parts += [f"{count[state]} {state}" for state in ("failed", "running") if count[state]]
         finished = [job for job, state in states.items() if state == "finished"]
         # Those that were finished before cost no time: what is left is reckoned from the others.
-        worked = sum(job.metrics_file.stat().st_mtime >= self.began for job in finished)
+        worked = sum(job.path not in self._finished_before for job in finished)
         left = self.planned - count["finished"] - count["failed"]
         if worked and left > 0:
-            parts.append(f"about {duration((time.time() - self.began) / worked * left)} to go")
+            seconds = (time.monotonic() - self._began) / worked * left
+            parts.append(f"about {duration(seconds)} to go")
         scores = {job.path.name: validation_accuracy(job) for job in finished}
         known = {name: score for name, score in scores.items() if score is not None}
         if known:
@@ -130,18 +271,30 @@ class Watch(threading.Thread):
             parts.append(f"best so far {best}: {known[best]:.2%} on validation")
         return "sweep    " + ", ".join(parts)
 
-    def conclude(self) -> list[RunFolder]:
-        """A last look; list what failed, with its log, and say how to start the sweep again."""
+    def conclude(self) -> bool:
+        """A last look; list what did not finish, with its log, and how to start the sweep again.
+
+        Returns:
+            Whether there is any such job.
+        """
         self.look()
-        failed = [job for job, state in self.states().items() if state == "failed"]
-        if failed:
-            lines = [f"\n{len(failed)} of {self.planned} jobs failed:"]
-            for job in failed:
-                lines += [f"  {job.path.name}: {job.why()}", f"    {job.failure_file}"]
-            again = shlex.quote(str(self.folder))
-            lines.append(f"To try them again: the same command with sweep.dir={again}")
-            say("\n".join(lines))
-        return failed
+        states = self.states()
+        unfinished = {job: state for job, state in states.items() if state in UNFINISHED}
+        missing = max(0, self.planned - len(states))
+        if unfinished:
+            lines = [f"\n{len(unfinished)} of {self.planned} jobs failed:"]
+            for job, state in unfinished.items():
+                lines += [f"  {job.path.name}: {self.why(job, state)}", f"    {self.log_of(job)}"]
+        elif missing:
+            lines = [""]
+        else:
+            return False
+        if missing:
+            lines.append(f"{missing} of {self.planned} jobs did not start")
+        again = shlex.quote(str(self.folder))
+        lines.append(f"To try them again: the same command with sweep.dir={again}")
+        print_line("\n".join(lines))
+        return True
 
     def report(self) -> None:
         """The page that compares the sweep's runs."""
@@ -151,25 +304,22 @@ class Watch(threading.Thread):
             page = write_report([self.folder])
         except Exception as error:  # the runs are done and kept, whatever the page may lack
             message, _ = explained(error)
-            say(f"no report: {message}\n         python -m augcam.report {self.folder} tries again")
+            again = f"python -m augcam.report {shlex.quote(str(self.folder))}"
+            print_line(f"no report: {message}\n         {again} tries again")
         else:
-            say(f"report   {page}")
+            print_line(f"report   {page}")
+
+
+def _finished(path: Path) -> bool:
+    return RunFolder(path).state() == "finished"
 
 
 def validation_accuracy(job: RunFolder) -> float | None:
-    """Of a finished run, 0..1; None where it validated nothing."""
-    return ((job.metrics() or {}).get("val") or {}).get("accuracy")
-
-
-def say(text: str) -> None:
-    """Above the progress bar of a running job, if there is one."""
-    from rich import get_console
-
-    get_console().print(text, markup=False, highlight=False, soft_wrap=True)
-
-
-def duration(seconds: float) -> str:
-    """A time span in words that suit its length."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+    """Of a finished run, 0..1; None where it validated nothing, or its metrics cannot be read."""
+    try:
+        metrics = job.metrics() or {}
+    except (UserError, OSError):
+        return None
+    val = metrics.get("val")
+    accuracy = val.get("accuracy") if isinstance(val, dict) else None
+    return accuracy if isinstance(accuracy, float) else None

@@ -76,14 +76,13 @@ def log_results(
 
     metrics.json has them by now: a logger that fails costs a warning.
     """
-    asked, results = flat_hparams(config), flat_results(metrics)
+    results = flat_results(metrics)
     for logger in trainer.loggers:
         try:
             if isinstance(logger, TensorBoardLogger):
-                # The same flat keys in every run, or TensorBoard's HPARAMS page drops the column.
-                logger.log_hyperparams(asked, results)
+                logger.log_hyperparams(hparams_columns(config), results)
             else:
-                logger.log_hyperparams(asked)
+                logger.log_hyperparams(flat_hparams(config))
                 logger.log_metrics(results, metrics["epochs"])
             logger.save()
         except Exception as error:
@@ -132,6 +131,22 @@ def _draw_confusion(
         logger.save()
 
 
+def hparams_columns(config: Config) -> dict[str, float | str]:
+    """A run's row in TensorBoard's HPARAMS table: few columns, the same in every run.
+
+    TensorBoard drops a column that one run lacks. What else was set is in the run's config; `name`
+    tells what was changed of the augmentation.
+    """
+    return {
+        "name": config.name,
+        "aug": config.aug_name,
+        "model": config.model.label,
+        "seed": config.seed,
+        "epochs": config.trainer.max_epochs,
+        "lr": config.optim.lr,
+    }
+
+
 def flat_hparams(config: Config) -> dict[str, float | str]:
     """What a run was asked for, as one flat, fixed set of keys."""
     return {
@@ -154,9 +169,11 @@ def flat_hparams(config: Config) -> dict[str, float | str]:
 def flat_results(metrics: Mapping[str, Any]) -> dict[str, float]:
     """What came out, as one flat, fixed set of keys; NaN where there was no such evaluation."""
     return {
-        f"final/{split}_{name}": metrics[split][name] if metrics[split] else float("nan")
-        for split in ("val", "test")
-        for name in (metric.name for metric in METRICS)
+        f"final/{split}_{metric.name}": metrics[split][metric.name]
+        if metrics[split]
+        else float("nan")
+        for metric in METRICS
+        for split in ("test", "val")
     }
 
 

@@ -18,9 +18,14 @@ class Terminal(logging.Handler):
     """Log lines above the progress bar on a terminal, plain lines anywhere else."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        from rich import get_console
+        print_line(self.format(record))
 
-        get_console().print(self.format(record), markup=False, highlight=False, soft_wrap=True)
+
+def print_line(text: str) -> None:
+    """`text` as it is, above the progress bar if there is one."""
+    from rich import get_console
+
+    get_console().print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager

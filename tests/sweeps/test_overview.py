@@ -1,0 +1,55 @@
+"""Which folders are jobs of this start, and what is said of them."""
+
+import os
+import time
+from pathlib import Path
+
+from augcam.sweeps.overview import Watch
+from tests.report.conftest import write_run
+
+
+def job(folder: Path, start: str, hours: float, status: str = "finished") -> None:
+    """A run's folder of the start with this word, its files as old as `hours` on this clock."""
+    run = write_run(folder, "aug=none", status=status)
+    (folder / ".hydra" / "hydra.yaml").write_text(f"hydra: {{callbacks: {{start: {start}}}}}")
+    if status == "died":
+        run.metrics_file.unlink()
+    for file in folder.rglob("*"):
+        os.utime(file, (time.time() - 3600 * hours,) * 2)
+
+
+def test_jobs_of_machines_with_other_clocks_are_not_lost(tmp_path, capsys):
+    """They were known by file times: an hour's skew on a network disk, and they were gone."""
+    watch = Watch(tmp_path, planned=3, start="start_a1")
+    job(tmp_path / "behind", "start_a1", hours=1)
+    job(tmp_path / "ahead", "start_a1", hours=-1)
+    job(tmp_path / "earlier start", "start_b2", hours=-1)
+    assert [run.path.name for run in watch.jobs()] == ["ahead", "behind"]
+    watch.look()
+    assert "2 of 3 done" in capsys.readouterr().out
+
+
+def test_jobs_that_ended_without_a_word_and_those_that_never_began_are_listed(tmp_path, capsys):
+    watch = Watch(tmp_path, planned=4, start="start_a1")
+    job(tmp_path / "good", "start_a1", hours=0)
+    job(tmp_path / "lost", "start_a1", hours=0, status="died")
+    assert watch.conclude() is True
+    out = capsys.readouterr().out
+    assert "1 of 4 jobs failed:" in out
+    assert "lost: ended without a word" in out
+    assert "2 of 4 jobs did not start" in out
+
+
+def test_a_sweep_that_is_done_lists_nothing(tmp_path, capsys):
+    watch = Watch(tmp_path, planned=1, start="start_a1")
+    job(tmp_path / "good", "start_a1", hours=0)
+    assert watch.conclude() is False
+    assert "failed" not in capsys.readouterr().out
+
+
+def test_unreadable_metrics_do_not_stop_the_watch(tmp_path, capsys):
+    watch = Watch(tmp_path, planned=1, start="start_a1")
+    job(tmp_path / "good", "start_a1", hours=0)
+    (tmp_path / "good" / "metrics.json").write_text('{"status": "finished", "val": [1]}')
+    watch.look()
+    assert "1 of 1 done" in capsys.readouterr().out
