@@ -8,7 +8,6 @@ from `hydra_plugins` alone.
 import ctypes
 import logging
 import os
-import pickle
 import signal
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, Any
 
+import cloudpickle
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.singleton import Singleton
@@ -182,6 +182,7 @@ class ProcessLauncher(Launcher):
                 for job in list(running):
                     if job.process is None or job.process.poll() is not None:
                         running.remove(job)
+                        overview.job_ended(job.folder)
                         if job.process is not None and job.problem():
                             overview.job_failed(job.folder, job.problem())
                         if overview.failed_fast():
@@ -193,9 +194,10 @@ class ProcessLauncher(Launcher):
             raise
 
     def _start(self, job: _Job, at_once: int) -> None:
+        # Not pickle: Hydra's state has resolvers in it, which are closures.
         run = partial(_work, self.context, job.config, self.task, Singleton.get_state())
         try:
-            job.start(pickle.dumps(run), at_once)
+            job.start(cloudpickle.dumps(run), at_once)
         except OSError as error:  # no room for its files, no memory for its process
             overview_of(self.context).job_failed(
                 job.folder, f"cannot start: {error.strerror or error}"

@@ -167,7 +167,7 @@ def test_a_job_that_is_killed_or_cannot_write_stops_no_other(tmp_path):
         cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     deadline = time.monotonic() + 200
-    while not (study / "seed=1" / ".lock").exists():  # it trains
+    while not (study / "seed=1" / ".hydra" / "config.yaml").exists():  # it has begun
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.02)

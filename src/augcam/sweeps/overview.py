@@ -101,6 +101,11 @@ class Overview(Callback):
         if left <= {"multirun.yaml"}:
             shutil.rmtree(self._watch.folder, ignore_errors=True)
 
+    def job_ended(self, folder: RunFolder) -> None:
+        """Count a job that this process has run, whatever it could write down itself."""
+        assert self._watch is not None
+        self._watch.own.add(folder.path)
+
     def job_failed(self, folder: RunFolder, reason: str) -> None:
         """Keep why a job's process ended: in its folder, or here where the disk takes nothing."""
         assert self._watch is not None
@@ -171,6 +176,7 @@ class Watch(threading.Thread):
         start: the word that the jobs of this start have in their `.hydra/hydra.yaml`; None: all do.
 
     Attributes:
+        own: the folders of this start's jobs, as far as they are known.
         ended: why the process of a job ended, where the job itself could not write it.
     """
 
@@ -180,7 +186,7 @@ class Watch(threading.Thread):
         self.ended: dict[Path, str] = {}
         self._began = time.monotonic()
         self._done = threading.Event()
-        self._own: set[Path] = set()
+        self.own: set[Path] = set()
         self._finished_before: set[Path] = {
             path.parent for path in folder.glob("*/metrics.json") if _finished(path.parent)
         }
@@ -200,9 +206,9 @@ class Watch(threading.Thread):
         """The folders of the jobs that this command has started."""
         for config in self.folder.glob("*/.hydra/hydra.yaml"):
             path = config.parents[1]
-            if path not in self._own and self._is_own(config):
-                self._own.add(path)
-        return [RunFolder(path) for path in sorted(self._own | set(self.ended))]
+            if path not in self.own and self._is_own(config):
+                self.own.add(path)
+        return [RunFolder(path) for path in sorted(self.own | set(self.ended))]
 
     def _is_own(self, config: Path) -> bool:
         if self.start_word is None:
