@@ -74,7 +74,8 @@ def explained(error: Exception) -> tuple[str, int]:
             "(sweep.dir=DIR a sweep)"
         ), 2
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
-        return f"augcam: {error.filename or 'the disk'}: {error.strerror}", 1
+        where = f"{error.filename or 'the disk'}: {error.strerror}"
+        return f"augcam: {where}; free space, or hydra.run.dir=DIR writes to another disk", 1
     return (
         f"augcam: {type(error).__name__}: {shown(error, MOST)}\n        debug=true shows where",
         1,

@@ -74,13 +74,14 @@ def check_choices(overrides: Sequence[str]) -> None:
     """
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
+    groups = {path.parent.relative_to(CONF).as_posix() for path in CONF.rglob("*.yaml")}
     for override in OverridesParser.create().parse_overrides(list(overrides)):
         group, value = override.key_or_group, override.value()
         names = value if isinstance(value, list) else [value]
-        if not (CONF / group).is_dir() or override.is_sweep_override():
-            continue
         if not group:
             raise UserError(f"{shown(override.input_line)}: write key=value")
+        if group not in groups or override.is_sweep_override():
+            continue
         for name in names:
             if name not in (None, "") and not isinstance(name, str):
                 choices = [path.stem for path in (CONF / group).glob("[!_]*.yaml")]

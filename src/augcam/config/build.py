@@ -140,8 +140,10 @@ def located(target: str, key: str) -> Any:
     """What an allowed name stands for.
 
     Raises:
-        UserError: there is nothing of that name; with the nearest names of its module.
+        UserError: no list lets it in, or there is nothing of that name; with the nearest names.
     """
+    if problems := refusals({"_target_": target}, key):
+        raise UserError("\n".join(problems))
     parts = target.split(".")
     module, rest = None, parts
     for length in range(len(parts) - 1, 0, -1):
@@ -168,7 +170,7 @@ def located(target: str, key: str) -> Any:
 
 
 def _check(target: str, key: str, kind: type | None) -> None:
-    if target in FACTORIES and kind is not None:
+    if target in FACTORIES and kind is not None and kind.__module__.startswith("torch.nn."):
         return
     found = located(target, key)
     bases = found.__mro__ if isinstance(found, type) else ()

@@ -7,11 +7,12 @@ from inspect import signature
 from typing import Any
 
 import torch
-from hydra.utils import get_class
 from pytorch_lightning.utilities.types import LRSchedulerConfigType
 from torch import nn
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
+from augcam.config.build import build, located
 from augcam.config.schema import Config
 from augcam.errors import UserError
 from augcam.models.parts import head_name
@@ -61,16 +62,16 @@ def with_head_lr(
 
 def _optimizer_maker(config: Config) -> Callable[..., Optimizer]:
     """The optimizer as the config has it, made once on the side: a wrong argument is known at once."""
-    try:
-        kind, arguments = get_class(config.optim.target), config.optim.arguments()
-        # One kernel for all parameters where torch has it; the scaler of 16-mixed cannot clip then.
-        chosen = {"fused", "foreach", "differentiable"} & arguments.keys()
-        if "fused" in signature(kind).parameters and not chosen:
-            arguments["fused"] = config.trainer.precision != "16-mixed"
-        maker = partial(kind, **arguments)
-        maker([nn.Parameter(torch.zeros(1))])
-    except (TypeError, ValueError, ImportError, AttributeError) as error:
-        raise UserError(f"optim: {_one_line(error)}") from None
+    node = {"_target_": config.optim.target, **config.optim.arguments()}
+    # One kernel for all parameters where torch has it; the scaler of 16-mixed cannot clip then.
+    chosen = {"fused", "foreach", "differentiable"} & node.keys()
+    if "fused" in signature(located(config.optim.target, "optim")).parameters and not chosen:
+        node["fused"] = config.trainer.precision != "16-mixed"
+
+    def maker(params: Iterable[Any]) -> Optimizer:
+        return build(node, Optimizer, "optim", params=params)
+
+    maker([nn.Parameter(torch.zeros(1))])
     _rehearse(config, maker, steps=1)
     return maker
 
@@ -110,7 +111,7 @@ def _rehearse(config: Config, make_optimizer: Callable[..., Optimizer], steps: i
             optimizer.step()  # without gradients; torch warns of a schedule that is ahead
             scheduler.step()
             done += 1
-    except (TypeError, ValueError, ArithmeticError, ImportError, AttributeError) as error:
+    except (TypeError, ValueError, ArithmeticError, AttributeError) as error:
         arguments = ", ".join(f"{name}={value}" for name, value in given.arguments().items())
         raise UserError(
             f"scheduler: {given.target.rpartition('.')[2]} with {arguments}: {_one_line(error)} "
@@ -119,7 +120,6 @@ def _rehearse(config: Config, make_optimizer: Callable[..., Optimizer], steps: i
 
 
 def _scheduler(config: Config, optimizer: Optimizer, steps: int) -> Any:
-    maker: Any = get_class(config.scheduler.target)
     arguments: dict[str, Any] = {
         name: steps if value == "auto" else value
         for name, value in config.scheduler.arguments().items()
@@ -133,7 +133,8 @@ def _scheduler(config: Config, optimizer: Optimizer, steps: int) -> Any:
         ]
     if arguments.get("pct_start", 0) * arguments.get("total_steps", 0) == 1:
         arguments["pct_start"] *= 1 + 1e-9  # a climb of no length: OneCycleLR divides 0 by 0
-    return maker(optimizer, **arguments)
+    node = {"_target_": config.scheduler.target, **arguments}
+    return build(node, LRScheduler, "scheduler", optimizer=optimizer)
 
 
 def _one_line(error: Exception) -> str:
