@@ -7,7 +7,7 @@ from torch import nn
 
 from augcam.config.schema import validate
 from augcam.errors import UserError
-from augcam.runs.build import build_network, start_from_weights
+from augcam.runs.build import build_network, image_size, start_from_weights
 from tests.conftest import compose
 
 MOBILENET = ("model=torchvision", "model.arch=mobilenet_v3_small")
@@ -28,6 +28,21 @@ def test_the_stem_follows_the_size_of_the_images():
     assert strides(build_network(configured(*MOBILENET, "model.stem=imagenet"), 10)) == [(2, 2)]
     assert strides(build_network(configured(*folder), 10)) == [(1, 1)]  # ours: as it always was
     assert strides(build_network(configured(*folder, "model.stem=auto"), 10)) == [(2, 2)]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "size"),
+    [
+        (["data=cifar10"], 32),
+        (["data=shapes"], 32),
+        (["data=torchvision", "data.dataset=SVHN"], 32),
+        (["data=torchvision", "data.dataset=STL10"], 96),
+        (["data=torchvision", "data.dataset=STL10", "data.image_size=48"], 48),
+        (["data=folder", "data.root=x", "data.image_size=224"], 224),
+    ],
+)
+def test_the_size_of_the_images_follows_from_the_config(overrides, size):
+    assert image_size(configured(*overrides)) == size
 
 
 def test_auto_leaves_networks_of_patches_alone():

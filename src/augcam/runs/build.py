@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from augcam.config.build import build, located, trusted_packages
-from augcam.config.model import CustomConfig, LibraryConfig, ResNetConfig
+from augcam.config.model import CustomConfig, LibraryConfig, ModelConfig, ResNetConfig
 from augcam.config.schema import (
     CIFARConfig,
     Config,
@@ -95,7 +95,11 @@ def build_network(config: Config, num_classes: int) -> nn.Module:
     Raises:
         UserError: there is no such network, or it does not fit the images or the classes.
     """
-    model, size = config.model, image_size(config)
+    return network_of(config.model, num_classes, image_size(config))
+
+
+def network_of(model: ModelConfig, num_classes: int, size: int) -> nn.Module:
+    """As `build_network`, from the model section alone, for images of `size` pixels a side."""
     if isinstance(model, ResNetConfig):
         network: nn.Module = resnet(
             num_classes,
@@ -147,9 +151,17 @@ def start_from_weights(network: nn.Module, config: Config, num_classes: int) -> 
     return load_weights(network, trunk, new, f"model.pretrained of {model.arch}")
 
 
+# Pixels a side of torchvision's data sets that are neither 32 nor of many sizes.
+_OWN_SIZE = {
+    "EMNIST": 28, "EuroSAT": 64, "FashionMNIST": 28, "KMNIST": 28, "MNIST": 28, "PCAM": 96,
+    "QMNIST": 28, "SEMEION": 16, "STL10": 96, "USPS": 16,
+}  # fmt: skip
+
+
 def image_size(config: Config) -> int:
-    """Pixels a side of the images; the data sets that do not say it have 32."""
-    return getattr(config.data, "image_size", None) or 32
+    """Pixels a side of the run's images, from the config alone: `data.image_size`, or their own."""
+    given: int | None = getattr(config.data, "image_size", None)
+    return given or _OWN_SIZE.get(getattr(config.data, "dataset", ""), 32)
 
 
 def has_cifar_stem(model: LibraryConfig, network: nn.Module, size: int) -> bool:

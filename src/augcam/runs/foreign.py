@@ -1,0 +1,70 @@
+"""A classifier that was not trained here: a network of the config, and a file of its weights."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from augcam.config.schema import Config
+from augcam.data.normalize import normalize
+from augcam.errors import UserError
+from augcam.models.weights import load_weights, read_weights
+from augcam.runs.build import network_of
+from augcam.runs.finished_run import FinishedRun
+from augcam.runs.run_folder import RunFolder
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+def load_network_from_file(
+    config: Config,
+    weights: Path,
+    image_size: int = 224,
+    classes: Sequence[str] = (),
+    mean: Sequence[float] = IMAGENET_MEAN,
+    std: Sequence[float] = IMAGENET_STD,
+    folder: Path = Path(),
+) -> FinishedRun:
+    """A classifier from its architecture and a file of weights, all of which must fit.
+
+    Args:
+        config: its `model` is the architecture; the rest is not looked at.
+        weights: a state dict, a checkpoint or safetensors; see `augcam.models.weights`.
+        image_size: pixels a side that it was trained on.
+        classes: the class names; without them they are numbered, as many as the last layer has outputs.
+        mean, std: of each channel, in 0..1, that its images were normalized with.
+        folder: where what is drawn of it goes.
+
+    Returns:
+        A run without a test set: its arrays have no images in them, of `image_size` pixels.
+
+    Raises:
+        UserError: the weights cannot be read or are another network's, or the names are not as many as
+            its outputs.
+    """
+    state = read_weights(weights)
+    outputs = next(len(v) for n, v in reversed(state.items()) if n.endswith("weight"))
+    names = tuple(classes) or tuple(f"class {number}" for number in range(outputs))
+    if len(names) != outputs:
+        raise UserError(f"weights={weights}: {outputs} classes, but {len(names)} names are given")
+    network = network_of(config.model, outputs, image_size)
+    load_weights(network, state, (), f"weights={weights}")
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+    def network_input(images: np.ndarray) -> Tensor:
+        return normalize(torch.from_numpy(np.ascontiguousarray(images)).to(device), mean, std)
+
+    return FinishedRun(
+        RunFolder(folder),
+        network.eval().to(device),
+        names,
+        network_input,
+        np.zeros((0, image_size, image_size, 3), np.uint8),
+        np.zeros(0, np.int64),
+        None,
+        np.zeros(0, np.int64),
+        np.zeros(0, np.float32),
+    )

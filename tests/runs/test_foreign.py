@@ -1,0 +1,55 @@
+"""A classifier that was not trained here, from its architecture and a file of weights."""
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+
+from augcam.config.schema import validate
+from augcam.errors import UserError
+from augcam.runs.foreign import load_network_from_file
+from tests.conftest import compose
+
+MOBILENET = validate(compose(["model=torchvision", "model.arch=mobilenet_v3_small"]))
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    torch.manual_seed(0)
+    network = torchvision.models.mobilenet_v3_small(num_classes=3).eval()
+    path = tmp_path_factory.mktemp("weights") / "w.pt"
+    torch.save({"model": network.state_dict()}, path)
+    return path, network
+
+
+def test_it_predicts_as_it_did_where_it_was_trained(weights):
+    path, theirs = weights
+    run = load_network_from_file(MOBILENET, path, 96, ["cat", "dog", "bird"])
+    assert run.classes == ("cat", "dog", "bird")
+    images = np.random.default_rng(0).integers(0, 256, (2, 96, 96, 3), np.uint8)
+    prepare = torchvision.transforms.Compose(
+        [
+            torchvision.transforms.ToTensor(),
+            torchvision.transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+        ]
+    )
+    with torch.no_grad():
+        expected = theirs(torch.stack([prepare(image) for image in images])).softmax(dim=1)
+    torch.testing.assert_close(run.predict(run.normalize(images)), expected, atol=1e-5, rtol=1e-4)
+
+
+def test_classes_without_names_are_numbered(weights):
+    run = load_network_from_file(MOBILENET, weights[0], 96)
+    assert run.classes == ("class 0", "class 1", "class 2")
+    assert run.images.shape == (0, 96, 96, 3)
+
+
+def test_names_that_are_not_as_many_as_the_outputs_are_refused(weights):
+    with pytest.raises(UserError, match="3 classes, but 2 names"):
+        load_network_from_file(MOBILENET, weights[0], 96, ["cat", "dog"])
+
+
+def test_another_networks_weights_are_refused(weights):
+    other = validate(compose(["model=torchvision", "model.arch=squeezenet1_1"]))
+    with pytest.raises(UserError, match="not the weights of this SqueezeNet"):
+        load_network_from_file(other, weights[0], 96)
