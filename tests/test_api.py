@@ -16,6 +16,7 @@ from augcam.errors import UserError
 from augcam.evaluation import evaluate
 from augcam.report.load import read_study
 from augcam.runs.finished_run import open_run
+from augcam.training.module import Classifier
 from tests.conftest import compose
 
 SMALL = [
@@ -118,6 +119,29 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path):
 
 def test_the_public_names_are_imported_when_used():
     assert {"GradCAM", "load_run", "train"} <= set(dir(augcam))
+
+
+def test_lightnings_load_from_checkpoint_needs_the_checkpoint_alone(ours):
+    classifier = Classifier.load_from_checkpoint(ours.folder.last)
+    run = load_run(ours.folder)
+    images = torch.randn(2, 3, 32, 32)
+    assert classifier.classes == run.classes
+    assert classifier.results["val"] == ours.metrics["val"]
+    torch.testing.assert_close(classifier.eval()(images), run.network(images))
+    saved = torch.load(ours.folder.last, weights_only=True)
+    assert saved["hyper_parameters"] == {"classes": list(run.classes)}
+
+
+def test_a_checkpoint_of_an_earlier_version_needs_the_names_of_its_classes(ours, tmp_path):
+    saved = torch.load(ours.folder.last, weights_only=True)
+    del saved["hyper_parameters"]
+    torch.save(saved, tmp_path / "old.ckpt")
+    with pytest.raises(UserError, match=r"give classes=\["):
+        Classifier.load_from_checkpoint(tmp_path / "old.ckpt")
+    assert (
+        Classifier.load_from_checkpoint(tmp_path / "old.ckpt", classes="abcdefghij").classes[0]
+        == "a"
+    )
 
 
 # --- other networks ------------------------------------------------------------------------------

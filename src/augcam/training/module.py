@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -14,8 +15,10 @@ from torch.optim import Optimizer
 from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
 
+from augcam.config.recorded import from_record
 from augcam.errors import UserError
 from augcam.metrics import METRICS
+from augcam.runs.finished_run import read_checkpoint
 from augcam.training.callbacks.finite_loss import NonFiniteError, learning_rate
 
 NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm)
@@ -114,6 +117,7 @@ class Classifier(pl.LightningModule):
         super().__init__()
         self.network = network
         self.classes = tuple(classes)
+        self.save_hyperparameters({"classes": list(self.classes)}, logger=False)
         self.make_optimizer = make_optimizer
         self.make_scheduler = make_scheduler
         self.weight_decay = weight_decay
@@ -128,6 +132,36 @@ class Classifier(pl.LightningModule):
             score.persistent(True)  # half an epoch's sums travel with a checkpoint
         self.val_metrics = HeldOut(len(self.classes))
         self.test_metrics = HeldOut(len(self.classes))
+
+    @classmethod
+    def load_from_checkpoint(  # type: ignore[override]
+        cls,
+        checkpoint_path: str | Path,
+        map_location: Any = "cpu",
+        classes: Sequence[str] | None = None,
+    ) -> "Classifier":
+        """The classifier of a run, built from the config in its checkpoint: nothing else is needed.
+
+        Only tensors and plain values are read (`weights_only=True`), and what they may build is checked
+        as that of a run folder is: see `augcam.config.build.trust` for a network of one's own.
+
+        Args:
+            map_location: the device.
+            classes: the class names, for checkpoints of versions that did not keep them.
+
+        Raises:
+            UserError: no checkpoint of a run, or it is damaged.
+        """
+        from augcam.training.build import build_classifier  # which imports this module
+
+        saved = read_checkpoint(Path(checkpoint_path))
+        names = classes or saved.get("hyper_parameters", {}).get("classes")
+        if not names or "config" not in saved:
+            raise UserError(f"{checkpoint_path}: no checkpoint of a run, or give classes=[...]")
+        classifier = build_classifier(from_record(saved["config"]), names)
+        classifier.load_state_dict(saved["state_dict"])
+        classifier.on_load_checkpoint(saved)
+        return classifier.to(map_location)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (B, C) of images (B, 3, H, W)."""

@@ -121,8 +121,12 @@ def read_data(config: Config) -> ImageDataModule:
 
 
 def whiten_first_layer(config: Config, classifier: Classifier, data: ImageDataModule) -> None:
-    """Where the model has a whitened first layer: its filters from the training images."""
-    if not (isinstance(config.model, ResNetConfig) and config.model.whiten):
+    """Where the model has a whitened first layer: its filters from the training images.
+
+    A network that begins with weights from a file has them there.
+    """
+    model = config.model
+    if not (isinstance(model, ResNetConfig) and model.whiten) or model.weights is not None:
         return
     # Of a million pixels: all would fill the memory.
     pixels = math.prod(data.train_set.images.shape[:3])

@@ -138,6 +138,8 @@ def quiet_libraries() -> None:
     warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
     # It advises workers for every loader; on a CPU they gain nothing (docs/performance.md).
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    # Frozen parts stay in evaluation mode: see augcam.models.parts.freeze.
+    warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")
     # Continuing a run in its own folder is what run=DIR is for.
     warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
     threading.excepthook = _without_event_writer
