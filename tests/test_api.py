@@ -99,7 +99,7 @@ def test_a_run_explains_images_as_gradcam_does(ours):
 
 
 def test_predicting_needs_no_data_set(ours, monkeypatch):
-    monkeypatch.setattr("augcam.api.build_source", None)
+    monkeypatch.setattr("augcam.api.run_source", None)
     assert load_run(ours.folder.path).predict(np.zeros((0, 32, 32, 3), np.uint8)).shape == (0, 10)
     assert load_run(ours.folder.path).predict(np.zeros((2, 32, 32, 3), np.uint8)).shape == (2, 10)
 

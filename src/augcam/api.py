@@ -24,8 +24,8 @@ from augcam.data.datamodule import ImageDataModule
 from augcam.data.normalize import normalize
 from augcam.errors import UserError
 from augcam.explain.cam import GradCAM, Maps
-from augcam.runs.build import build_data, build_source
-from augcam.runs.finished_run import load_network
+from augcam.runs.build import build_data
+from augcam.runs.finished_run import load_network, run_source
 from augcam.runs.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -117,9 +117,7 @@ class Run:
 
     @cached_property
     def _source(self) -> Any:
-        source = build_source(self.config)
-        source.prepare()
-        return source
+        return run_source(self.folder)
 
     def normalize(self, images: np.ndarray | Tensor) -> Tensor:
         """Images as on disk, uint8 (B, H, W, 3), as the network sees them: float32 (B, 3, H, W).
