@@ -4,10 +4,13 @@ import multiprocessing
 import os
 import signal
 
+import albumentations as A
 import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
+from albumentations.pytorch import ToTensorV2
+from omegaconf import OmegaConf
 from pytorch_lightning import Callback, Trainer
 from torch import nn
 
@@ -16,6 +19,7 @@ from augcam.data.datamodule import ImageDataModule
 from augcam.data.datasets.base import ImageSet
 from augcam.data.loader import AugmentedBatches, EpochLoader, EpochOrder, EvalLoader
 from augcam.errors import UserError
+from tests.conftest import ROOT, compose
 
 AUG = {
     "crop": {"_target_": "augcam.data.augment.PadCrop"},
@@ -81,6 +85,42 @@ def seen(workers=0, batch_size=4, epochs=(0, 1), seed=1) -> dict[tuple[int, int]
 @pytest.fixture(scope="module")
 def reference():
     return seen()
+
+
+OPS = sorted(path.stem for path in (ROOT / "conf" / "aug" / "op").glob("*.yaml"))
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")
+@pytest.mark.parametrize("name", OPS)
+def test_every_op_of_conf_is_the_same_with_any_workers_and_after_a_resume(name):
+    """0, 1 and 4 workers, and a loader that begins in the middle of epoch 1."""
+    aug = OmegaConf.to_container(
+        compose(["data=shapes", "aug=none", f"+aug/op@aug.x={name}"]).aug, resolve=True
+    )
+
+    def loader(workers: int) -> EpochLoader:
+        pipeline = build_pipeline(aug, 1, lambda: Random.mean)
+        images = np.random.default_rng(0).integers(0, 256, (12, 32, 32, 3), dtype=np.uint8)
+        batches = AugmentedBatches(ImageSet(images, np.arange(12) % 4), pipeline)
+        return EpochLoader(batches, EpochOrder(12, 3, seed=1), workers)
+
+    def images(loader: EpochLoader) -> list[bytes]:
+        return [batch.images.numpy().tobytes() for batch in loader]
+
+    epochs = {}
+    for workers in (0, 1, 4):
+        one = loader(workers)
+        epochs[workers] = []
+        for epoch in (0, 1):
+            one.sampler.set_epoch(epoch)
+            epochs[workers] += images(one)
+        one.close()
+    assert epochs[0] == epochs[1] == epochs[4]
+    assert epochs[0][:4] != epochs[0][4:]
+    resumed = loader(0)
+    resumed.load_state_dict({"epoch": 1, "batches": 2})
+    resumed.sampler.set_epoch(1)
+    assert images(resumed) == epochs[0][6:]
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")
@@ -201,6 +241,69 @@ class TestEpochLoader:
         before = torch.get_rng_state()
         list(self.loader())
         assert torch.equal(torch.get_rng_state(), before)
+
+
+class TestAnyCompose:
+    """From Python, a pipeline of Albumentations as people have it."""
+
+    def data(self, workers: int = 0, seed: int = 1, compose=None) -> ImageDataModule:
+        own = compose or A.Compose(
+            [
+                A.HorizontalFlip(p=0.5),
+                A.OneOf([A.Rotate(limit=30, p=1), A.GaussNoise(p=1)], p=0.8),
+                A.SomeOf([A.VerticalFlip(p=1), A.Transpose(p=1), A.RandomGamma(p=1)], n=2, p=0.5),
+            ],
+            p=0.9,
+            seed=7,
+        )
+        return ImageDataModule(
+            Random(), pipeline=own, batch_size=4, eval_batch_size=5, num_workers=workers, holdout=8,
+            seed=seed,
+        )  # fmt: skip
+
+    def images(self, *arguments, epochs=(0, 1)) -> dict[tuple[int, int], bytes]:
+        data = self.data(*arguments)
+        data.setup("fit")
+        loader, result = data.train_dataloader(), {}
+        for epoch in epochs:
+            loader.sampler.set_epoch(epoch)
+            for batch in loader:
+                for image, index in zip(batch.images, batch.index.tolist(), strict=True):
+                    result[epoch, index] = image.numpy().tobytes()
+        loader.close()
+        return result
+
+    @pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")
+    def test_its_stream_is_pure(self):
+        reference = self.images()
+        assert self.images(2) == reference
+        assert self.images(0, epochs=(1, 0)) == reference
+        other = self.images(0, 2)
+        assert sum(other[sample] == reference[sample] for sample in reference.keys() & other) < 25
+        assert len(set(reference.values())) > 50
+
+    def test_normalize_and_to_tensor_come_by_themselves(self):
+        ends = A.Compose([A.HorizontalFlip(), A.Normalize(), ToTensorV2()])
+        with pytest.raises(UserError, match="Normalize and ToTensorV2 end every pipeline"):
+            self.data(compose=ends).setup("fit")
+
+
+class TestFingerprint:
+    def test_a_checkpoint_of_other_images_is_refused(self):
+        data = module()
+        data.setup("fit")
+        data.train_dataloader()
+        state = data.state_dict()
+        module().load_state_dict(state)
+        with pytest.raises(UserError, match=r"images have changed since the checkpoint was made"):
+            module(size=41).load_state_dict(state)
+
+    def test_a_checkpoint_of_an_earlier_version_has_none(self):
+        data = module(size=41)
+        data.load_state_dict({"epoch": 1, "batches": 3})
+        data.setup("fit")
+        assert data.train_dataloader().state_dict() == {"epoch": 1, "batches": 3}
+        module().load_state_dict({})
 
 
 class TestModule:
