@@ -10,11 +10,10 @@ import torch.nn.functional as F
 
 from augcam.data.augment.mix import Mix
 from augcam.data.augment.pipeline import Pipeline
-from augcam.data.datasets.base import ImageDataset, ImageSet
+from augcam.data.datasets.base import ImageDataset, ImageSet, check_fingerprint
 from augcam.data.loader import AugmentedBatches, Batch, EpochLoader, EpochOrder, EvalLoader
 from augcam.data.normalize import normalize
 from augcam.data.splits import stratified_holdout
-from augcam.errors import UserError
 
 # isort: split
 import albumentations as A
@@ -217,19 +216,3 @@ class ImageDataModule(pl.LightningDataModule):
     def _place(self) -> tuple[int, int]:
         """(rank, number of ranks) of this process."""
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-
-
-def check_fingerprint(recorded: object, dataset: ImageDataset, of: str) -> None:
-    """Refuse images that have changed since `recorded`; None, of an earlier version, passes.
-
-    Raises:
-        UserError: the data set holds other images now.
-    """
-    if recorded is not None and recorded != dataset.fingerprint():
-        root = getattr(dataset, "root", None)
-        raise UserError(
-            f"{'data' if root is None else f'data.root={root}'}: the images have changed since {of} "
-            "was made: some were added, removed, renamed or edited\n"
-            "Its numbers and its training set belong to the images as they were: bring them back, "
-            "or train a new run"
-        )

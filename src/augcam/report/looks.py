@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from scipy.special import entr
 
-from augcam.data.datasets.base import ImageSet
+from augcam.data.datasets.base import ImageSet, check_fingerprint
 from augcam.errors import UserError
 from augcam.explain import cam
 from augcam.explain.overlay import overlay
@@ -24,7 +24,10 @@ def test_images(run: Run) -> ImageSet:
     from augcam.runs.build import build_source
 
     # Not prepared: what is missing would be downloaded.
-    images = build_source(run.folder.config()).test()
+    source = build_source(run.folder.config())
+    recorded = (run.folder.metrics() or {}).get("data_fingerprint")
+    check_fingerprint(recorded, source, f"run={run.folder}")
+    images = source.test()
     assert run.predictions is not None
     # The run may have been tested on the first images alone.
     count = len(run.predictions.label)

@@ -11,8 +11,7 @@ import torch
 from rich.progress import Progress
 from torch import Tensor, nn
 
-from augcam.data.datamodule import check_fingerprint
-from augcam.data.datasets.base import ImageDataset
+from augcam.data.datasets.base import ImageDataset, check_fingerprint
 from augcam.data.datasets.stored import StoredImages
 from augcam.data.normalize import normalize
 from augcam.errors import UserError

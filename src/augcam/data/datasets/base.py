@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from augcam.data.datasets.stored import StoredImages
+from augcam.errors import UserError
 
 Channels = tuple[float, float, float]
 
@@ -65,6 +66,22 @@ class ImageDataset(Protocol):
 
     def fingerprint(self) -> str:
         """A digest of the images of both splits: another set of images has another one."""
+
+
+def check_fingerprint(recorded: object, dataset: ImageDataset, of: str) -> None:
+    """Refuse images that have changed since `recorded`; None, of an earlier version, passes.
+
+    Raises:
+        UserError: the data set holds other images now.
+    """
+    if recorded is not None and recorded != dataset.fingerprint():
+        root = getattr(dataset, "root", None)
+        raise UserError(
+            f"{'data' if root is None else f'data.root={root}'}: the images have changed since {of} "
+            "was made: some were added, removed, renamed or edited\n"
+            "Its numbers and its training set belong to the images as they were: bring them back, "
+            "or train a new run"
+        )
 
 
 def digest(parts: Iterable[Any]) -> str:
