@@ -77,7 +77,7 @@ def refused(tmp_path, monkeypatch, capfd) -> Callable[..., str]:
         ("aug=" + "x" * 3000, ["aug=xxx", "[...]", "unknown"]),
         ("name=" + "x" * 3000, ["name=xxx", "[...]"]),
         ("nokey=" + "x" * 3000, ["nokey"]),
-        ("k" * 3000 + "=1", ["kkk", "[...]"]),
+        ("k" * 3000 + "=1", ["kkk", "[...]", "key=value"]),
         ("data.holdout=" + "9" * 3000, ["data.holdout=999", "[...]"]),
     ],
 )

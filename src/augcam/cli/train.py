@@ -50,6 +50,7 @@ def main(arguments: Sequence[str]) -> None:
         # -m first: argparse takes no further overrides after a flag behind some.
         settled = sorted(map(quoted, rest), key=lambda a: a not in ("-m", "--multirun"))
         check_choices([argument for argument in settled if argument[0] != "-"])
+        sweeping = bool({"-m", "--multirun"} & set(settled))
         parser = get_args_parser()
         try:
             _run_hydra(
@@ -60,7 +61,9 @@ def main(arguments: Sequence[str]) -> None:
                 config_name=name,
             )
         except (TypeError, ValueError) as error:
-            if isinstance(error, (UserError, OmegaConfBaseException)):
+            if isinstance(error, (UserError, OmegaConfBaseException)) or {"-m", "--multirun"} & set(
+                settled
+            ):
                 raise
             # `job` lets out none of these: Hydra could not make anything of the request.
             raise UserError(shown(error, 200)) from error
@@ -78,7 +81,7 @@ def check_choices(overrides: Sequence[str]) -> None:
     for override in OverridesParser.create().parse_overrides(list(overrides)):
         group, value = override.key_or_group, override.value()
         names = value if isinstance(value, list) else [value]
-        if not group:
+        if not 0 < len(group) <= 200:
             raise UserError(f"{shown(override.input_line)}: write key=value")
         if group not in groups or override.is_sweep_override():
             continue
@@ -102,6 +105,8 @@ def primary_config(arguments: Sequence[str]) -> tuple[str, list[str]]:
     path = Path(given[-1].removeprefix("run=")).expanduser().absolute()
     if {"-m", "--multirun"} & set(arguments):
         raise UserError(f"run={path}: one run continues at a time, without -m")
+    if "${" in str(path):  # Hydra would look up what stands there
+        raise UserError(f"run={path}: ${{ in a folder's name has a meaning of its own; rename it")
     from hydra.core.config_store import ConfigStore
 
     from augcam.config.schema import plain

@@ -154,7 +154,7 @@ def continuation(recorded: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     defaults = [
         group if key.startswith("override ") else {key: None} for group in groups for key in group
     ]
-    hydra = installed["hydra"] | {"run": {"dir": str(folder).replace("${", r"\${")}}
+    hydra = installed["hydra"] | {"run": {"dir": str(folder)}}
     return {**recorded, "defaults": ["_self_", *defaults], "hydra": hydra}
 
 

@@ -15,6 +15,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+from filelock import BaseFileLock, FileLock, Timeout
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
@@ -42,20 +43,44 @@ class Overview(Callback):
     def __init__(self, start: str | None = None) -> None:
         self.start = start
         self._watch: Watch | None = None
+        self._lock: BaseFileLock | None = None
         self._fail_fast = self._keeps_nothing = False
 
     def __getstate__(self) -> dict[str, Any]:
-        # Launchers send callbacks to their workers; the watch stays here.
-        return self.__dict__ | {"_watch": None}
+        # Launchers send callbacks to their workers; the watch and the lock stay here.
+        return self.__dict__ | {"_watch": None, "_lock": None}
+
+    def _locked(self, folder: Path) -> BaseFileLock:
+        """Hold the sweep's folder: one process at a time runs its jobs."""
+        lock = FileLock(folder / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            print(
+                f"augcam: sweep.dir={folder}: another process is running this sweep; wait for it, or "
+                "give another sweep.name",
+                file=sys.stderr,
+            )
+            sys.exit(2)
+        return lock
+
+    def _unlock(self) -> None:
+        if self._lock is not None:
+            Path(self._lock.lock_file).unlink(missing_ok=True)
+            self._lock.release()
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Begin to watch the sweep's folder; exits with 2 where the command asks for no job."""
+        """Begin to watch the sweep's folder.
+
+        Exits with 2 where the command asks for no job, or another process runs the same sweep.
+        """
         global _current
         planned, empty = planned_jobs(config)
         if empty:
             for override in empty:
                 print(f"augcam: {override}: no values, so no jobs", file=sys.stderr)
             sys.exit(2)  # Hydra swallows what is no exit
+        self._lock = self._locked(Path(config.hydra.sweep.dir))
         self._fail_fast = bool(config.sweep.get("fail_fast"))
         self._keeps_nothing = bool(config.trainer.get("fast_dev_run"))
         self._watch = Watch(Path(config.hydra.sweep.dir), planned, self.start)
@@ -72,6 +97,7 @@ class Overview(Callback):
         _current = None
         assert self._watch is not None
         self._watch.stop()
+        self._unlock()
         if problem:
             print_line(problem)
         if self._keeps_nothing:
@@ -93,6 +119,7 @@ class Overview(Callback):
         _current = None
         assert self._watch is not None
         self._watch.stop()
+        self._unlock()
         self._remove_empty_folder()
 
     def _remove_empty_folder(self) -> None:
