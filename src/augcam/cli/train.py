@@ -61,9 +61,7 @@ def main(arguments: Sequence[str]) -> None:
                 config_name=name,
             )
         except (TypeError, ValueError) as error:
-            if isinstance(error, (UserError, OmegaConfBaseException)) or {"-m", "--multirun"} & set(
-                settled
-            ):
+            if sweeping or isinstance(error, (UserError, OmegaConfBaseException)):
                 raise
             # `job` lets out none of these: Hydra could not make anything of the request.
             raise UserError(shown(error, 200)) from error
