@@ -126,6 +126,19 @@ def test_a_run_of_an_earlier_version_stays_usable(study):
     assert len(predicted) > 0
 
 
+def test_a_run_folder_does_not_say_where_decoded_images_are_written(study, monkeypatch):
+    file = study / "run" / ".hydra" / "config.yaml"
+    kept = file.read_text()
+    assert "cache:" in kept
+    lines = [f"  cache: {study}/elsewhere" if "cache:" in x else x for x in kept.splitlines()]
+    lines = ["  memory_gb: 0" if "memory_gb:" in line else line for line in lines]
+    file.write_text("\n".join(lines))
+    monkeypatch.setenv("AUGCAM_CACHE", str(study / "cache"))
+    assert np.array_equal(opened(study).images[:], opened(study).images[:])
+    assert list((study / "cache").glob("*.images"))
+    assert not (study / "elsewhere").exists()
+
+
 def test_a_data_set_of_ones_own_is_one_file_and_one_config(tmp_path, monkeypatch):
     (tmp_path / "ownset.py").write_text(
         textwrap.dedent("""

@@ -66,6 +66,9 @@ def from_record(tree: Mapping[str, Any], choice: Callable[[], str] | None = None
     if "hydra" in tree:
         raise UserError("hydra: how the program runs is not for a run folder to say")
     plain = _with_references(tree, choice)
+    data = plain.get("data")
+    if isinstance(data, dict) and "_target_" not in data:
+        data.pop("cache", None)  # where decoded images are written is the user's to say
     keys = flat({group: plain.get(group) or {} for group in ("logger", "callbacks")})
     problems = [
         f"{key}: not for a run folder to say; give it on the command line"

@@ -6,6 +6,7 @@ answered in a second.
 """
 
 import math
+import os
 import re
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
@@ -108,7 +109,7 @@ class _Decoded(_Loader):
     """Images that are decoded once; beyond `memory_gb` they stay in a file in the folder `cache`."""
 
     root: str = Field(min_length=1)
-    cache: str = "~/.cache/augcam"
+    cache: str = Field(default_factory=lambda: os.environ.get("AUGCAM_CACHE", "~/.cache/augcam"))
     memory_gb: float = Field(1.0, ge=0)
 
 

@@ -106,7 +106,7 @@ class AlternatingFlip(A.ImageOnlyTransform):
 
 
 class Rotate(A.Rotate):
-    """`albumentations.Rotate`: same draws, same pixels, at a quarter of its time.
+    """`albumentations.Rotate`: same draws, same pixels, in a fifth of its time.
 
     Albumentations composes the matrix from six, a second time for bounding boxes, and then compares
     it with the identity; there are only images here.
@@ -140,7 +140,7 @@ class Rotate(A.Rotate):
 
 
 class CoarseDropout(A.CoarseDropout):
-    """`albumentations.CoarseDropout`: same draws, same pixels, at two thirds of its time.
+    """`albumentations.CoarseDropout`: same draws, same pixels, in three quarters of its time.
 
     Albumentations makes a new random generator for every image (17 µs), also where the holes get a
     plain colour and nothing is drawn from it.
