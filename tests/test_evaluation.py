@@ -201,6 +201,30 @@ def test_no_json_without_its_arrays(tmp_path):
     assert not list(folder.path.glob(".evaluation*"))
 
 
+@pytest.mark.parametrize("harm", ["half", "flipped", "an array missing", "a folder", "a list"])
+def test_half_an_evaluation_is_not_taken_for_a_whole_one(tmp_path, run, record, harm):
+    """`already evaluated`, it said, and the report could not read it."""
+    folder = tmp_path / "run"
+    shutil.copytree(run.path, folder)
+    assert kept(RunFolder(folder), **SETTINGS) == record
+    file = folder / "evaluation.npz"
+    content = bytearray(file.read_bytes())
+    if harm == "half":
+        file.write_bytes(content[: len(content) // 2])
+    elif harm == "flipped":
+        content[len(content) // 2] ^= 0xFF
+        file.write_bytes(content)
+    elif harm == "an array missing":
+        with np.load(file) as old:
+            np.savez(file, **{name: old[name] for name in old if name != "map_true"})
+    elif harm == "a folder":
+        file.unlink()
+        file.mkdir()
+    else:
+        (folder / "evaluation.json").write_text("[]")
+    assert kept(RunFolder(folder), **SETTINGS) is None
+
+
 def test_a_diverged_network_is_told(tmp_path):
     folder = write_run(tmp_path / "run")
     saved = torch.load(folder.last, weights_only=True)

@@ -11,8 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from omegaconf import OmegaConf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from augcam.config.compose import folder_name
 from augcam.errors import UserError
 from augcam.runs.build import build_data
 from augcam.runs.finished_run import load_network
@@ -217,16 +219,26 @@ def test_a_run_older_than_a_key_goes_on_with_its_default(tmp_path, finished):
         RunFolder(tmp_path).check_continuation(whitened)
 
 
-def test_two_runs_of_the_same_second_have_folders_of_their_own(tmp_path):
-    fast = [*TINY, "trainer.fast_dev_run=true"]
-    processes = [
-        subprocess.Popen(
-            [sys.executable, str(ROOT / "train.py"), *fast], cwd=tmp_path, stdout=subprocess.DEVNULL
-        )
-        for _ in range(2)
-    ]
-    assert [process.wait(120) for process in processes] == [0, 0]
-    assert len(list((tmp_path / "outputs").iterdir())) == 2
+def test_two_runs_of_the_same_second_have_folders_of_their_own():
+    now = OmegaConf.load(ROOT / "conf" / "train.yaml").hydra.run
+    OmegaConf.register_new_resolver("now", lambda pattern: "12-00-00", replace=True)
+    OmegaConf.register_new_resolver("short", str, replace=True)
+    names = set()
+    try:
+        for _ in range(2):  # two processes: each has caches of its own
+            tree = OmegaConf.create({"dir": now._get_node("dir")._value(), "name": "flip"})
+            names.add(tree.dir)
+    finally:
+        OmegaConf.clear_resolver("now")
+        OmegaConf.register_new_resolver("short", folder_name, replace=True)
+    assert len(names) == 2
+    assert all(name.startswith("outputs/12-00-00_flip_") for name in names)
+
+
+def test_fast_dev_run_leaves_no_folder(tmp_path):
+    done = train_py(*TINY, "trainer.fast_dev_run=true", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert list((tmp_path / "outputs").iterdir()) == []
 
 
 def test_without_holdout_there_is_no_validation(tmp_path):
@@ -300,7 +312,10 @@ def test_ddp_in_a_sweep_is_refused(tmp_path):
 
 
 def test_a_sweep_is_one_folder_with_a_folder_for_each_job(tmp_path):
-    done = train_py("-m", *TINY, "trainer.fast_dev_run=true", "seed=1,2", cwd=tmp_path)
+    done = train_py(
+        "-m", *TINY, "trainer.max_epochs=1", "trainer.limit_train_batches=1", "explain.images=0",
+        "seed=1,2", cwd=tmp_path,
+    )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     (sweep,) = (tmp_path / "outputs" / "sweeps").iterdir()
-    assert len([path for path in sweep.iterdir() if path.is_dir()]) == 2
+    assert {path.name for path in sweep.glob("seed=*")} == {"seed=1", "seed=2"}
