@@ -171,8 +171,8 @@ def _ahead(lead: Difference, second: GroupResult) -> str:
 
 
 def _ties(findings: Findings) -> list[str]:
-    """Who cannot be told from the first, the baseline apart: its own sentence has that."""
-    if findings.lead:
+    """Who cannot be told from the first; of the baseline its own sentence says it."""
+    if findings.lead or findings.standings[0].label == findings.study.baseline:
         return []
     tied = [f"**{label}**" for label in findings.tied if label != findings.study.baseline]
     if not tied:

@@ -26,8 +26,8 @@ from scipy import special, stats
 
 from augcam.statistics import LEVEL
 
-# The steps of a bisection: p is known to one part in a million.
-_LEAST_LOG_P, _STEPS = -14.0, 24
+# Of a bisection: p is known to one part in 30,000.
+_LEAST_LOG_P, _STEPS = -14.0, 20
 
 
 @dataclass(frozen=True)

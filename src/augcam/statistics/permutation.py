@@ -29,9 +29,10 @@ def moved_apart(distances: np.ndarray, groups: Sequence[np.ndarray]) -> np.ndarr
     The separation of two groups by a measure is the mean distance between them less the larger of the
     mean distances within them, so that a group that merely spreads wider than the other has not moved.
     A group's statistic is the largest over the measures, each in standard deviations over the deals:
-    one test, however many and however correlated measures. Groups are combined by closed
-    testing (Marcus, Peritz, Gabriel, Biometrika 63, 1976): one counts as moved when every set of groups
-    that holds it is not exchangeable with the first, by the largest statistic in that set.
+    one test, however many and however correlated measures. Groups are combined by stepping down
+    (Westfall, Young, "Resampling-based multiple testing", 1993): the labels of all groups are dealt
+    anew, and the group with the largest statistic has moved if so large a one is rare; then the same
+    among the others, until it is not. A group must also pass by itself against the first.
 
     Args:
         distances: (measures, R, R), symmetric, finite; more is further.
@@ -40,20 +41,24 @@ def moved_apart(distances: np.ndarray, groups: Sequence[np.ndarray]) -> np.ndarr
     Returns:
         float64 (len(groups) - 1,). Values from 5% up are lower bounds.
     """
-    others = range(1, len(groups))
     adjusted = np.zeros(len(groups))
-    # From all groups together to each by itself: mostly the first answers for all of them.
-    for size in reversed(others):
-        for chosen in combinations(others, size):
-            if (adjusted[list(chosen)] >= LEVEL).all():
-                continue
-            p = _joint_p(distances, [groups[0], *(groups[i] for i in chosen)])
-            adjusted[list(chosen)] = np.maximum(adjusted[list(chosen)], p)
+    left, so_far = list(range(1, len(groups))), 0.0
+    while left and so_far < LEVEL:
+        p, place = _joint_p(distances, [groups[0], *(groups[i] for i in left)])
+        so_far = max(so_far, p)
+        adjusted[left] = so_far
+        largest = left.pop(place)
+        if so_far < LEVEL and left:
+            alone, _ = _joint_p(distances, [groups[0], groups[largest]])
+            adjusted[largest] = max(so_far, alone)
     return adjusted[1:]
 
 
-def _joint_p(distances: np.ndarray, groups: Sequence[np.ndarray]) -> float:
-    """p that all groups are exchangeable with the first, by the largest of their separations."""
+def _joint_p(distances: np.ndarray, groups: Sequence[np.ndarray]) -> tuple[float, int]:
+    """p that all groups are exchangeable with the first, by the largest of their separations.
+
+    Also which of the others has it.
+    """
     members = np.concatenate(groups)
     sizes = tuple(len(group) for group in groups)
     separations = _separations(distances[:, members][:, :, members], _deals(sizes), sizes)
@@ -61,7 +66,8 @@ def _joint_p(distances: np.ndarray, groups: Sequence[np.ndarray]) -> float:
     standard = (separations - separations.mean(0)) / np.where(spread > 0, spread, 1)
     largest = standard.max((1, 2))
     # The first deal is the observed one. Equal ones must not differ by rounding.
-    return float((largest >= largest[0] - 1e-9).mean())
+    p = float((largest >= largest[0] - 1e-9).mean())
+    return p, int(standard[0].max(1).argmax())
 
 
 @cache

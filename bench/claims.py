@@ -1,0 +1,311 @@
+"""How often does a page claim something of a study in which nothing has an effect?
+
+    python bench/claims.py                 # 100 pages a row
+    python bench/claims.py 50              # fewer
+    python bench/claims.py 100 power       # how often a true effect is seen
+
+Studies are simulated, and the report's own code writes of them: `find`, the key points, the ranking's
+table, the sentences on classes, confusions, maps and robustness. Counted are the pages with at least one
+claim of each kind.
+
+Networks: each test image has a probability of being classified correctly (Beta, 93% on average), each
+run shifts the log-odds of all images and of each class by chance, then every image's coin is tossed. An
+image has a likely wrong class. Maps are a scene of the image's own, a pattern of the run's own on all
+images, and noise; the six measures of the report come from these maps. "Spread k times" multiplies a
+group's run to run shifts, of accuracy, corruption errors and maps.
+"""
+
+import dataclasses
+import os
+import platform
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+# The arrays are small: more threads would wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+import scipy
+from scipy import stats
+
+from augcam.config.schema import Config
+from augcam.report.analysis import find
+from augcam.report.key_points import class_sentence, key_points
+from augcam.report.load import Maps, Predictions, Run, Study
+from augcam.report.sections.confusions import confusions
+from augcam.report.sections.ranking import ranking_table
+from augcam.report.sections.where_they_look import map_shift_blocks
+from augcam.runs.run_folder import RunFolder
+from augcam.viz.page import Bullets, Table
+
+CLASSES = tuple(f"class{i}" for i in range(10))
+CORRUPTIONS = ("noise", "blur", "fog", "jpeg", "shift", "rotation")
+CLAIMS = {
+    "headline or ranking": r"\bwins\b|is first, and better|^(Better|Worse) than|\| (better|worse) \|",
+    "class or confused pair": r"\b(helps|hurts)\b|\| clear\b",
+    "moved further": r"further apart than seeds are",
+    "robustness": r"the fewest of all|\b(fewer|more): ",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Design:
+    """A kind of study.
+
+    Attributes:
+        seeds: runs of the baseline and of each augmentation.
+        spreads: by what each group's run to run shifts are multiplied.
+        images: in the test set.
+        run_std: standard deviation of a run's common shift, in log-odds; 0.07 is 0.2 points.
+        corrupted: whether runs have errors under corruption.
+        moved: standard deviation by which an augmentation moves each image's log-odds, harder or easier.
+        maps: evaluated images that have maps; 0 leaves them out.
+        better: points of accuracy by which the first augmentation is better.
+        class_better: points by which it is better in two classes of ten alone.
+        maps_moved: how far its scenes are from the others', 1: as far as two images'.
+    """
+
+    seeds: Sequence[int]
+    spreads: Sequence[float]
+    images: int = 2000
+    run_std: float = 0.2
+    moved: float = 0.0
+    corrupted: bool = True
+    maps: int = 0
+    better: float = 0.0
+    class_better: float = 0.0
+    maps_moved: float = 0.0
+
+
+class SimulatedFolder(RunFolder):
+    """A run folder of which nothing is on disk."""
+
+    def config(self) -> Config:
+        """The default config."""
+        return _config()
+
+
+@cache
+def _config() -> Config:
+    from augcam.config.compose import compose
+    from augcam.config.schema import validate
+
+    return validate(compose())
+
+
+def study(design: Design, rng: np.random.Generator) -> Study:
+    """One study of this design."""
+    label = np.repeat(np.arange(len(CLASSES)), design.images // len(CLASSES))
+    p = np.clip(rng.beta(0.68, 0.05, design.images), 1e-6, 1 - 1e-6)
+    logit = np.log(p / (1 - p))
+    near = (label + rng.integers(1, len(CLASSES), design.images)) % len(CLASSES)
+    scenes = rng.normal(size=(design.maps, 4, 4))
+    elsewhere = rng.normal(size=scenes.shape)
+    groups: dict[str, tuple[Run, ...]] = {}
+    for number, (seeds, spread) in enumerate(zip(design.seeds, design.spreads, strict=True)):
+        name = f"aug{number}" if number else "none"
+        own = logit + (design.moved * rng.standard_normal(design.images) if number else 0)
+        effect = np.zeros(len(CLASSES))
+        shown = scenes
+        if number == 1:
+            effect[:] = _shift(design.better, logit)
+            effect[:2] += _shift(design.class_better, logit)
+            shown = scenes + design.maps_moved * elsewhere
+        groups[name] = tuple(
+            _run(design, name, seed, spread, label, own + effect[label], near, shown, rng)
+            for seed in range(1, seeds + 1)
+        )
+    runs = tuple(run for group in groups.values() for run in group)
+    return Study(runs, groups, "none", CLASSES, [], {}, [])
+
+
+def _shift(points: float, logit: np.ndarray) -> float:
+    """The log-odds that raise mean accuracy by so many points."""
+    if not points:
+        return 0.0
+
+    def gain(shift: float) -> float:
+        return float(np.mean(1 / (1 + np.exp(-logit - shift)) - 1 / (1 + np.exp(-logit))))
+
+    return float(scipy.optimize.brentq(lambda shift: 100 * gain(shift) - points, -20, 20))
+
+
+def _run(
+    design: Design, name: str, seed: int, spread: float, label: np.ndarray, logit: np.ndarray,
+    near: np.ndarray, scenes: np.ndarray, rng: np.random.Generator,
+) -> Run:  # fmt: skip
+    shift = rng.normal(0, spread * design.run_std)
+    by_class = rng.normal(0, spread * design.run_std, len(CLASSES))
+    odds = logit + shift + by_class[label]
+    correct = rng.random(len(label)) < 1 / (1 + np.exp(-odds))
+    anything = (label + rng.integers(1, len(CLASSES), len(label))) % len(CLASSES)
+    wrong = np.where(rng.random(len(label)) < 0.6, near, anything)
+    predicted = np.where(correct, label, wrong).astype(np.uint16)
+    predictions = Predictions(label.astype(np.uint16), predicted, np.ones(len(label), np.float16))
+    maps, evaluation = None, None
+    if design.maps:
+        maps = _maps(scenes, spread, rng)
+    if design.corrupted:
+        errors = 0.3 + 0.05 * spread * (rng.normal() + rng.normal(size=(len(CORRUPTIONS), 1)) / 2)
+        table = np.clip(1 - errors * np.linspace(0.5, 1.5, 5), 0.01, 0.99)
+        by_name = dict(zip(CORRUPTIONS, table.tolist(), strict=True))
+        evaluation = {"corruptions": by_name, "accuracy": float(correct.mean())}
+    metrics: dict[str, Any] = {"test": {"accuracy": float(correct.mean())}}
+    folder = SimulatedFolder(Path("simulated") / f"{name},seed={seed}")
+    return Run(
+        folder, "finished", "", name, seed, metrics, predictions, evaluation, maps
+    )  # fmt: skip
+
+
+def _maps(scenes: np.ndarray, spread: float, rng: np.random.Generator) -> Maps:
+    n = len(scenes)
+    raw = scenes + 0.15 * spread * (rng.normal(size=scenes.shape) + rng.normal(size=(1, 4, 4)))
+    logits = 2 * scenes.reshape(n, -1)[:, : len(CLASSES)]
+    logits = logits + 0.2 * spread * rng.normal(size=logits.shape)
+    probabilities = scipy.special.softmax(logits, axis=1).astype(np.float16)
+    raw = raw.astype(np.float32)
+    return Maps(np.arange(n), np.zeros(n, np.uint16), probabilities, raw, raw)
+
+
+def page(of: Study) -> list[str]:
+    """Everything that the report says of a study and that could be a claim, a sentence an entry."""
+    findings = find(of, Path("figures"))
+    lines = [_plain(point) for point in key_points(findings)]
+    lines += _rows(ranking_table(findings))
+    classes = findings.per_class
+    assert classes is not None
+    lines += [class_sentence(classes, row) for row in range(len(classes.groups))]
+    for block in (*confusions(findings).blocks, *map_shift_blocks(findings)):
+        lines += _rows(block) if isinstance(block, Table) else []
+        lines += list(block.items) if isinstance(block, Bullets) else []
+    return lines
+
+
+def _plain(sentence: str) -> str:
+    return sentence.replace("*", "").replace("`", "")
+
+
+def _rows(table: Table) -> list[str]:
+    return [f"| {' | '.join(row)} |" for row in table.rows]
+
+
+def claims(lines: Sequence[str]) -> dict[str, bool]:
+    """Which kinds of claim a page makes."""
+    return {
+        kind: any(re.search(pattern, line) for line in lines) for kind, pattern in CLAIMS.items()
+    }
+
+
+def count_claims(design: Design, pages: int, seed: int = 0) -> dict[str, int]:
+    """On how many of `pages` pages each kind of claim stands."""
+    rng = np.random.default_rng(seed)
+    count = dict.fromkeys(CLAIMS, 0)
+    for _ in range(pages):
+        for kind, made in claims(page(study(design, rng))).items():
+            count[kind] += made
+    return count
+
+
+# --------------------------------------------------------------------------------- what is measured
+def spreads_of(augmentations: int) -> dict[str, list[float]]:
+    """By name, what the baseline's and each augmentation's shifts are multiplied by."""
+    return {
+        "equal": [1.0] * (augmentations + 1),
+        "baseline 4x": [4.0] + [1.0] * augmentations,
+        "one augmentation 4x": [1.0, 4.0] + [1.0] * (augmentations - 1),
+        "from 1x to 4x": list(np.linspace(1, 4, augmentations + 1)),
+    }
+
+
+def null_designs() -> Iterator[tuple[str, Design]]:
+    """Studies without any effect. Maps where a verdict on them is possible, as they take longest."""
+    for seeds in (2, 3, 5):
+        for augmentations in (2, 4, 10):
+            for name, spreads in spreads_of(augmentations).items():
+                title = f"{seeds} | {augmentations} | {name}"
+                maps = 30 if seeds > 3 and augmentations < 10 else 0
+                yield title, Design([seeds] * (augmentations + 1), spreads, maps=maps)
+    for name, spreads in spreads_of(4).items():
+        yield f"4 | 4 | {name}", Design([4] * 5, spreads, maps=30)
+    for base, other in ((2, 5), (5, 2)):
+        for name in ("equal", "baseline 4x", "one augmentation 4x"):
+            title = f"{base}, {other} each | 4 | {name}"
+            yield title, Design([base, *[other] * 4], spreads_of(4)[name])
+    for seeds in (2, 3, 5):
+        yield f"{seeds} | 4 | equal, other images hard", Design([seeds] * 5, [1.0] * 5, moved=1.5)
+
+
+# What is claimed of the one augmentation of four that has an effect.
+EFFECTS: dict[str, tuple[dict[str, float], str]] = {
+    "+0.5 points": ({"better": 0.5}, r"^(aug1 (wins|is first, and)|Better than none: .*aug1)"),
+    "+1 point": ({"better": 1.0}, r"^(aug1 (wins|is first, and)|Better than none: .*aug1)"),
+    "+2 points": ({"better": 2.0}, r"^(aug1 (wins|is first, and)|Better than none: .*aug1)"),
+    "+2 points: wins": ({"better": 2.0}, r"^aug1 wins"),
+    "+3 points in two classes": ({"class_better": 3.0}, r"^aug1 helps"),
+    "maps moved by 0.5": ({"maps_moved": 0.5}, r"^aug1: further apart"),
+}
+
+
+def power(effect: Mapping[str, float], pattern: str, seeds: int, pages: int) -> int:
+    """On how many pages, of 10,000 test images, a true effect is seen."""
+    maps = 30 if "maps_moved" in effect else 0
+    images = 1000 if maps else 10_000
+    design = Design([seeds] * 5, [1.0] * 5, images, run_std=0.07, maps=maps, **effect)
+    rng = np.random.default_rng(seeds)
+    return sum(
+        any(re.search(pattern, line) for line in page(study(design, rng))) for _ in range(pages)
+    )
+
+
+def _share(count: int, pages: int) -> str:
+    """Per cent, with its 95% interval (Clopper and Pearson)."""
+    ends = stats.binomtest(count, pages).proportion_ci(method="exact")
+    return f"{100 * count / pages:.1f} [{100 * ends.low:.1f}, {100 * ends.high:.1f}]"
+
+
+def print_null(pages: int) -> None:
+    """The table of false claims, and all of its pages by the number of seeds."""
+    print("\n| seeds | augmentations | spread of seeds | " + " | ".join(CLAIMS) + " |")
+    print("|" + "---|" * (3 + len(CLAIMS)))
+    together: dict[str, dict[str, tuple[int, int]]] = {}
+    for title, design in null_designs():
+        count = count_claims(design, pages)
+        possible = {k: design.maps > 0 or k != "moved further" for k in CLAIMS}
+        cells = [_share(n, pages) if possible[k] else "-" for k, n in count.items()]
+        print(f"| {title} | {' | '.join(cells)} |", flush=True)
+        total = together.setdefault(title.split(" | ")[0], dict.fromkeys(CLAIMS, (0, 0)))
+        for k, n in count.items():
+            if possible[k]:
+                total[k] = total[k][0] + n, total[k][1] + pages
+    for seeds, total in together.items():
+        cells = [_share(*total[k]) if total[k][1] else "-" for k in CLAIMS]
+        print(f"| {seeds} | all of these | | {' | '.join(cells)} |")
+
+
+def print_power(pages: int) -> None:
+    """The table of true effects that are seen."""
+    numbers = (2, 3, 4, 5, 8)
+    print("\n| one of four augmentations | " + " | ".join(f"{n} seeds" for n in numbers) + " |")
+    print("|" + "---|" * (1 + len(numbers)))
+    for name, (effect, pattern) in EFFECTS.items():
+        cells = [f"{100 * power(effect, pattern, n, pages) / pages:.0f}" for n in numbers]
+        print(f"| {name} | {' | '.join(cells)} |", flush=True)
+
+
+def main() -> None:
+    pages = int(sys.argv[1]) if len(sys.argv) > 1 else 100
+    print(
+        f"Python {platform.python_version()}, numpy {np.__version__}, scipy {scipy.__version__}; "
+        f"{pages} pages a row; % of pages [95% interval]"
+    )
+    if "power" not in sys.argv[2:]:
+        print_null(pages)
+    print_power(pages)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""The sentences on top of the page, of studies whose truth is known."""
+
+import dataclasses
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from augcam.report.analysis import find
+from augcam.report.key_points import key_points
+from augcam.report.sections.ranking import ranking
+from tests.conftest import ROOT
+from tests.report.studies import a_study, runs_of, some_right
+from tests.report.test_analysis import in_search, study_of, with_accuracy
+
+sys.path.insert(0, str(ROOT / "bench"))
+import claims
+
+
+def sentences(study):
+    runs = {
+        label: tuple(
+            dataclasses.replace(run, folder=claims.SimulatedFolder(run.folder.path))
+            for run in group
+        )
+        for label, group in study.groups.items()
+    }
+    return key_points(find(dataclasses.replace(study, groups=runs), Path("figures")))
+
+
+def test_wins_is_for_the_one_that_beats_every_other():
+    first, *_ = sentences(study_of({"none": 0.9, "flip": 0.92, "crop": 0.95}))
+    assert first.startswith("**crop wins** against `none`: +5.0 points (95% interval ")
+    assert "3.0 points ahead of the second, flip" in first
+    first, tie, better, *_ = sentences(study_of({"none": 0.9, "flip": 0.949, "crop": 0.95}))
+    assert first.startswith("**crop is first**, and better than `none`: +5.0 points")
+    assert tie.startswith("**A tie with crop**: **flip**.")
+    assert better.startswith("Better than `none`: flip +4.9 points")
+
+
+def test_of_two_groups_the_better_wins():
+    (first, *_) = sentences(study_of({"none": 0.9, "flip": 0.95}))
+    assert first.startswith("**flip wins** against `none`")
+    assert "ahead of the second" not in first
+
+
+def test_noise_has_no_winner():
+    study = study_of({"none": 0.9, "flip": 0.9005, "crop": 0.901})
+    text = " ".join(sentences(study))
+    assert text.startswith("**No winner.**")
+    for claim in ("wins", "leads", "Better than", "Worse than"):
+        assert claim not in text
+
+
+def test_spreads_that_differ_much_are_named():
+    study = study_of({"none": 0.9, "flip": 0.95})
+    assert not any("spread unequally" in s for s in sentences(study))
+    hits = some_right(0.95 + np.linspace(-0.03, 0.03, 5), images=2000)
+    wide = with_accuracy(runs_of(hits, "flip"))
+    study = dataclasses.replace(study, groups=study.groups | {"flip": wide})
+    (warning,) = [s for s in sentences(study) if "spread unequally" in s]
+    assert "flip by 2.4 points" in warning
+
+
+def test_where_the_baseline_is_first_its_ties_are_named_once():
+    text = " ".join(sentences(study_of({"none": 0.9, "flip": 0.8995, "crop": 0.8})))
+    assert text.startswith("**Nothing is ahead of `none`**")
+    assert text.count("Tied with `none`: flip") == 1
+    assert "A tie with" not in text
+    assert "Worse than `none`: crop −10.0" in text
+
+
+def test_a_search_shows_the_test_of_the_chosen_one_alone(tmp_path):
+    target = "hydra_plugins.hydra_optuna_sweeper.optuna_sweeper.OptunaSweeper"
+    (tmp_path / "multirun.yaml").write_text(f"hydra:\n  sweeper:\n    _target_: {target}\n")
+    # The trial that is worse on validation happens to be better on the test set.
+    groups = {"a": [in_search(tmp_path, "a", 0.9, 70)], "b": [in_search(tmp_path, "b", 0.8, 75)]}
+    study = a_study(groups, baseline=None)
+    first, *rest = sentences(study)
+    assert first.startswith("**The search chose a**: 90.0% on validation, the best of 2 settings")
+    assert "the chosen one has 70.0% right" in first
+    page = ranking(find(study, tmp_path))
+    (table,) = page.blocks
+    assert [row[0] for row in table.rows] == ["a", "b"]
+    assert "75.0" not in " ".join([*rest, *(cell for row in table.rows for cell in row)])
+
+
+@pytest.mark.parametrize("errors", [(0.30, 0.301), (0.15, 0.30)])
+def test_fewest_errors_are_claimed_if_they_beat_the_runner_up(errors):
+    study = study_of({"none": 0.9, "flip": 0.9, "crop": 0.9})
+    groups = {}
+    for (label, runs), error in zip(study.groups.items(), (0.4, *errors), strict=True):
+        groups[label] = tuple(
+            dataclasses.replace(
+                run, evaluation={"corruptions": {"fog": [1 - error + 0.002 * seed]}}
+            )
+            for seed, run in enumerate(runs)
+        )
+    text = " ".join(sentences(dataclasses.replace(study, groups=groups)))
+    assert ("the fewest of all" in text) == (errors[0] == 0.15)
