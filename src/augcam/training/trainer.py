@@ -1,6 +1,7 @@
 """Lightning's Trainer as a config asks for it: flags, loggers and callbacks."""
 
 import logging
+import os
 import threading
 import warnings
 from typing import Any
@@ -112,6 +113,8 @@ def build_loggers(config: Config, folder: RunFolder) -> list[Logger]:
         WandbLogger: {"save_dir": folder.path, "name": config.name},
         MLFlowLogger: {"run_name": config.name},
     }  # fmt: skip
+    # MLflow 3 wants a database unless told that a folder will do.
+    os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
     built = []
     for name, node in config.logger.items():
         kind = located(str(node.get("_target_")), f"logger.{name}")
