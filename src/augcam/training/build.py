@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from augcam.config.build import build, located
 from augcam.config.schema import Config
-from augcam.errors import UserError
+from augcam.errors import UserError, shown
 from augcam.models.parts import head_name
 from augcam.runs.build import build_network
 from augcam.training.module import Classifier
@@ -111,10 +111,12 @@ def _rehearse(config: Config, make_optimizer: Callable[..., Optimizer], steps: i
             optimizer.step()  # without gradients; torch warns of a schedule that is ahead
             scheduler.step()
             done += 1
+    except UserError:
+        raise
     except (TypeError, ValueError, ArithmeticError, AttributeError) as error:
         arguments = ", ".join(f"{name}={value}" for name, value in given.arguments().items())
         raise UserError(
-            f"scheduler: {given.target.rpartition('.')[2]} with {arguments}: {_one_line(error)} "
+            f"scheduler: {given.target.rpartition('.')[2]} with {arguments}: {shown(error, 200)} "
             f"(after {done} of its {given.interval}s)"
         ) from None
 
@@ -135,7 +137,3 @@ def _scheduler(config: Config, optimizer: Optimizer, steps: int) -> Any:
         arguments["pct_start"] *= 1 + 1e-9  # a climb of no length: OneCycleLR divides 0 by 0
     node = {"_target_": config.scheduler.target, **arguments}
     return build(node, LRScheduler, "scheduler", optimizer=optimizer)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
