@@ -1,6 +1,6 @@
 """What each part of the flagship recipe is worth, on a budget that a CPU can pay.
 
-    python bench/ablation.py outputs/ablation        # an hour on two cores; started again, it goes on
+    python bench/ablation.py outputs/ablation        # hours on two cores; started again, it goes on
     python bench/results.py keep ablation outputs/ablation
     python bench/results.py
 
@@ -10,18 +10,16 @@ The flagship's 35 epochs of ResNet18 on 50,000 images need a GPU. Here a ResNet1
 each.
 """
 
-import os
-import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+from sweeps import sweeps
+
+from augcam.cli.errors import reported
 
 BUDGET = (
     "experiment=flagship model=resnet10 data.holdout=45000 trainer.max_epochs=20 "
     "trainer.check_val_every_n_epoch=20 trainer.limit_val_batches=40 explain.images=0 "
-    "preview.samples=0 trainer.accelerator=cpu"
+    "preview.samples=0 trainer.accelerator=cpu trainer.precision=32-true"
 )
 SEEDS = "seed=1,2,3"
 
@@ -37,32 +35,22 @@ CHANGES = {
     "cosine": ("cosine from the peak in place of OneCycle", "scheduler=cosine"),
     "whitened": ("with a whitened first layer", "model.whiten=true"),
     "no_nesterov": ("plain momentum in place of Nesterov's", "optim.nesterov=false"),
+    "ema": (
+        "with an average of the weights, its memory 50 steps",
+        "callbacks=[ema] callbacks.ema.decay=0.98",
+    ),
+    "mixup": ("with mixup", "mix=mixup"),
+    "cutmix": ("with cutmix", "mix=cutmix"),
+    "trivialaugment": (
+        "TrivialAugment in place of cutout",
+        "~aug.cutout +aug/op@aug.policy=trivialaugment",
+    ),
 }
-
-
-def sweep(key: str, folder: str) -> int:
-    """One change over the seeds; runs that have finished are skipped. The exit status."""
-    _, change = CHANGES[key]
-    command = [
-        sys.executable, str(ROOT / "train.py"), "-m", *BUDGET.split(), SEEDS, *change.split(),
-        f"name={key}", f"sweep.dir={folder}/{key}",
-    ]  # fmt: skip
-    with Path(folder, f"{key}.log").open("a") as log:
-        print(" ".join(command[1:]), file=log, flush=True)
-        one_core = os.environ | {"OMP_NUM_THREADS": "1"}
-        return subprocess.run(command, stdout=log, stderr=log, env=one_core, check=False).returncode
-
-
-def main(folder: str) -> int:
-    """Every change. 1 if one of them failed, else 0."""
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    with ThreadPoolExecutor(2) as pool:
-        # As a list: every change gets its turn, also after one that failed.
-        statuses = list(pool.map(lambda key: sweep(key, folder), CHANGES))
-    return int(any(statuses))
 
 
 if __name__ == "__main__":
     if len(sys.argv) != 2:
         sys.exit(__doc__)
-    sys.exit(main(sys.argv[1]))
+    with reported():
+        changes = {key: change for key, (_, change) in CHANGES.items()}
+        sys.exit(sweeps(BUDGET, SEEDS, changes, sys.argv[1]))

@@ -5,14 +5,16 @@
     python bench/campaign.py pause outputs/campaign     # frees the cores; `resume` gives them back
     python bench/campaign.py stop outputs/campaign      # after the batch, with a checkpoint
 
-A line of the queue is a row of docs/results.md, a slash, the run's name, and what is passed to train.py:
+A line of the queue is a run: its row of docs/results.md, a slash, its name, and what is passed to
+train.py. Or it is a study of several sweeps: its name and its script.
 
     cutout_rotate/1 aug=cutout_rotate trainer.max_epochs=35 seed=1
+    ablation bench/ablation.py
 
-That run lives in outputs/campaign/cutout_rotate/1. One that was killed goes on from its last checkpoint,
-which is at most an epoch old; one that has finished is skipped. The queue is read anew before each run,
-so that it can grow. `--source DIR` trains with the code of another checkout, which nobody edits
-meanwhile, and keeps what has finished in its docs/results.
+Each has the folder of its name in outputs/campaign. A run that was killed goes on from its last
+checkpoint, which is at most an epoch old; one that has finished is skipped. The queue is read anew
+before each run, so that it can grow. `--source DIR` trains with the code of another checkout, which
+nobody edits meanwhile, and keeps what has finished in its docs/results.
 """
 
 import argparse
@@ -38,18 +40,35 @@ TRIES = 3  # of a run that is killed by something else, such as a want of memory
 
 @dataclass(frozen=True)
 class Job:
-    """One line of the queue."""
+    """One line of the queue: a run, `row/name` and overrides, or a study, `row` and its script."""
 
     row: str
     name: str
-    overrides: tuple[str, ...]
+    words: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.row}/{self.name}" if self.name else self.row
+
+    def is_done(self, folder: Path) -> bool:
+        if not self.name:
+            return (folder / "done").is_file()
+        return RunFolder(folder).state() == "finished"
+
+    def command(self, folder: Path, source: Path) -> list[str]:
+        """The call that begins it, or goes on with it."""
+        if not self.name:
+            return [sys.executable, str(source / self.words[0]), str(folder)]
+        train = [sys.executable, str(source / "train.py")]
+        if RunFolder(folder).state() == "foreign":
+            return [*train, *self.words, f"hydra.run.dir={folder}"]
+        return [*train, f"run={folder}"]
 
 
 def read_queue(path: Path) -> list[Job]:
     """The jobs of a queue file, in its order; what follows a `#` is a comment.
 
     Raises:
-        UserError: the file is missing, a line has no `ROW/NAME`, or a name comes twice.
+        UserError: the file is missing, a line is no run and no study, or a name comes twice.
     """
     if not path.is_file():
         raise UserError(f"{path}: no such queue; give a file of lines ROW/NAME OVERRIDES")
@@ -58,23 +77,19 @@ def read_queue(path: Path) -> list[Job]:
         words = line.partition("#")[0].split()
         if not words:
             continue
-        row, slash, name = words[0].rpartition("/")
-        if not slash or not row or not name or ".." in words[0] or words[0].startswith("/"):
-            raise UserError(f"{path}: {words[0]}: give ROW/NAME, such as cutout_rotate/1")
+        row, _, name = words[0].partition("/")
+        is_study = not name and len(words) == 2 and words[1].endswith(".py")
+        if not (is_study or name) or not all(part.isidentifier() for part in (row, f"_{name}")):
+            raise UserError(
+                f"{path}: {' '.join(words)}: give ROW/NAME OVERRIDES, such as cutout_rotate/1 "
+                "aug=cutout_rotate, or NAME SCRIPT"
+            )
         jobs.append(Job(row, name, tuple(words[1:])))
-    names = [(job.row, job.name) for job in jobs]
-    for row, name in names:
-        if names.count((row, name)) > 1:
-            raise UserError(f"{path}: {row}/{name} comes twice; give each run a name of its own")
+    names = [str(job) for job in jobs]
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"{path}: {name} comes twice; give each run a name of its own")
     return jobs
-
-
-def command(job: Job, folder: RunFolder, source: Path) -> list[str]:
-    """The call of train.py that begins a run, or goes on with it."""
-    train = [sys.executable, str(source / "train.py")]
-    if folder.state() == "foreign":
-        return [*train, *job.overrides, f"hydra.run.dir={folder.path}"]
-    return [*train, f"run={folder.path}"]
 
 
 class Campaign:
@@ -101,29 +116,31 @@ class Campaign:
         return int(failed)
 
     def stop(self, signum: int, frame: FrameType | None) -> None:
-        """Pass the signal on; the run writes its checkpoint and ends."""
+        """Pass the signal on; a run writes its checkpoint and ends, a study ends its runs."""
         self.stopping = True
         if self.child and self.child.poll() is None:
             self.child.terminate()
 
     def finish(self, job: Job) -> bool:
-        """Bring one run to its end and keep it. Whether it has finished."""
-        folder = RunFolder(self.folder / job.row / job.name)
-        if folder.state() == "finished":
+        """Bring one job to its end and keep it. Whether it has finished."""
+        folder = self.folder / job.row / job.name
+        if job.is_done(folder):
             return True
         for _ in range(TRIES):
-            while folder.state() == "running" and not self.stopping:
+            while RunFolder(folder).state() == "running" and not self.stopping:
                 time.sleep(5)  # left by a campaign that was killed
             if self.stopping:
                 return False
-            status = self.call(command(job, folder, self.source))
-            note(f"{job.row}/{job.name}: {folder.state()}, exit status {status}")
+            status = self.call(job.command(folder, self.source))
+            note(f"{job}: exit status {status}")
             if self.stopping or status >= 0:
                 break
-        if folder.state() != "finished":
+        if status == 0 and not job.name:
+            (folder / "done").touch()
+        if not job.is_done(folder):
             return False
         keep = [sys.executable, str(self.source / "bench/results.py"), "keep"]
-        return self.call([*keep, job.row, str(folder.path)]) == 0
+        return self.call([*keep, job.row, str(folder)]) == 0
 
     def call(self, words: Sequence[str]) -> int:
         note(" ".join(words))

@@ -25,6 +25,12 @@ class Recipe:
     gpu: bool = True
     theirs: Sequence[float] = ()
     best: str = ""
+    note: str = ""
+
+    @property
+    def full_title(self) -> str:
+        """The title, and what a reader of the table has to know."""
+        return f"{self.title}; {self.note}" if self.note else self.title
 
     @property
     def command(self) -> str:
@@ -44,10 +50,10 @@ class Recipe:
 RECIPES = (
     Recipe("seed_c", "C: rotate and flip", "experiment=seed/c",
            "87.21 (jai-mr/Assignment-9)", "87.21", "89", 15,
-           theirs=(64, 72, 78, 78, 81), best="87.2 (15)"),
+           theirs=(64, 72, 78, 78, 81), best="87.2 (15)", note="from PyTorch's default weights"),
     Recipe("seed_d", "D: colour, flip, rotate, cutout", "experiment=seed/d",
            "92.14 best, 92.06 last (uday96/EVA4-TSAI)", "92.14", "93.5", 35,
-           theirs=(55, 67, 71, 73, 70), best="92.1 (33)"),
+           theirs=(55, 67, 71, 73, 70), best="92.1 (33)", note="from PyTorch's default weights"),
     Recipe("seed_e", "E: flip, rotate, exposure, cutout", "experiment=seed/e",
            "91.57 in the text, 90.35 best and 89.41 last in the log "
            "(AkhilP9182/EVA5---Extensive-Vision-AI)",

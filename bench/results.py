@@ -1,7 +1,7 @@
 """docs/results.md, docs/ablation.md and README's table, from the metrics.json files of real runs.
 
     python bench/results.py keep seed_c outputs/RUN ...   # copy what is needed to docs/results/seed_c/
-    python bench/results.py keep ablation outputs/ablation
+    python bench/results.py keep ablation outputs/ablation    # a study: also choice
     python bench/results.py                               # write the pages from what is kept
 
 A page is written by hand, but for what stands between `<!-- name -->` and `<!-- /name -->`. README has
@@ -15,8 +15,9 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import ablation
+import cpu_budget_choice as choice
 import numpy as np
-from ablation import BUDGET, CHANGES, SEEDS
 from omegaconf import OmegaConf
 from recipes import BY_KEY, RECIPES, Recipe
 from scipy import stats
@@ -38,6 +39,12 @@ IMAGES = ROOT / "docs" / "images"
 MADE_BY = ("aug", "mix", "model", "optim", "scheduler", "loss", "data.name", "data.batch_size")
 TESTED = "tested_every_epoch_"  # the references' protocol, kept apart
 
+# What the runs of a study are made by: study -> key of a change -> words for train.py.
+STUDIES = {
+    "ablation": {k: f"{ablation.BUDGET} {words}" for k, (_, words) in ablation.CHANGES.items()},
+    "choice": {k: f"{choice.BUDGET} {words}" for k, words in choice.CHANGES.items()},
+}
+
 Metrics = dict[str, Any]
 
 
@@ -48,7 +55,7 @@ def keep(key: str, folders: Iterable[str]) -> None:
         UserError: the key is no row, or a folder has no metrics.json, or was run by another recipe.
     """
     commands = {recipe.key: recipe.overrides for recipe in RECIPES}
-    commands |= {f"ablation/{key}": f"{BUDGET} {change}" for key, (_, change) in CHANGES.items()}
+    commands |= {f"{name}/{key}": words for name in STUDIES for key, words in STUDIES[name].items()}
     if key not in commands:
         raise UserError(f"{key}: no such row; valid: {', '.join(sorted(commands))}")
     recipe = compose(commands[key].split())
@@ -155,7 +162,7 @@ def headline() -> str:
             time = duration(seconds) + shortened(recipe, runs).replace(" after", ",")
             device = runs[0]["environment"]["device"]
         rows.append([
-            recipe.title, f"`{recipe.command}`", str(recipe.epochs), accuracy_cell(recipe),
+            recipe.full_title, f"`{recipe.command}`", str(recipe.epochs), accuracy_cell(recipe),
             recipe.must_beat, recipe.aim, recipe.reported, time, device,
         ])  # fmt: skip
     return table(
@@ -179,7 +186,7 @@ def short() -> str:
         seconds = float(np.mean([run["wall_seconds"] for run in runs]))
         logs = [f"[{r['seed']}](docs/results/{recipe.key}/{stem(r)}.log)" for r in runs]
         rows.append([
-            recipe.title, f"`{recipe.command}`",
+            recipe.full_title, f"`{recipe.command}`",
             mean_and_spread([run["test"]["accuracy"] for run in runs]), recipe.reported,
             duration(seconds), where(runs[0]), " ".join(logs),
         ])  # fmt: skip
@@ -231,12 +238,10 @@ def first_epochs() -> str:
         runs = kept(recipe.key, TESTED)
         if recipe.theirs:
             rows.append([f"{recipe.title}, theirs", "", *map(str, recipe.theirs), recipe.best])
-        elif not runs:
-            continue
-        curve = [tested(runs, epoch) for epoch in range(1, count + 1)]
-        rows.append([
-            f"`{recipe.command} data.holdout=test`", str(len(runs)), *curve, best_of_all(runs),
-        ])  # fmt: skip
+        if runs:
+            command = " ".join(["python train.py", *runs[0]["overrides"]])
+            curve = [tested(runs, epoch) for epoch in range(1, count + 1)]
+            rows.append([f"`{command}`", str(len(runs)), *curve, best_of_all(runs)])
     head = ["test accuracy, %", "n", *(f"epoch {e}" for e in range(1, count + 1))]
     return table([*head, "best of all (its epoch)"], rows)
 
@@ -305,14 +310,34 @@ def how_made() -> str:
     )
 
 
-def ablation() -> str:
-    """The flagship's parts, each against the whole, on held-out images."""
-    runs = {
-        key: [r["val"]["accuracy"] for r in kept(f"ablation/{key}") if r["status"] == "finished"]
-        for key in CHANGES
+def held_out(study: str) -> dict[str, list[float]]:
+    """Accuracy on held-out training images of each finished run of a study's changes."""
+    return {
+        key: [r["val"]["accuracy"] for r in kept(f"{study}/{key}") if r["status"] == "finished"]
+        for key in STUDIES[study]
     }
+
+
+def choice_table() -> str:
+    """cpu_budget's batch sizes and rates, on held-out training images."""
+    runs = held_out("choice")
+    rows = [
+        [str(size), *(
+            mean_and_spread(accuracies)
+            if (accuracies := runs[f"batch{size}_lr{rate:g}"])
+            else "not run"
+            for rate in choice.RATES
+        )]
+        for size in choice.BATCH_SIZES
+    ]  # fmt: skip
+    return table(["batch size", *(f"peak rate {rate:g}" for rate in choice.RATES)], rows)
+
+
+def ablation_table() -> str:
+    """The flagship's parts, each against the whole, on held-out images."""
+    runs = held_out("ablation")
     rows = []
-    for key, (words, change) in CHANGES.items():
+    for key, (words, change) in ablation.CHANGES.items():
         override = f"`{change}`" if change else ""
         if not runs[key]:
             rows.append([words, override, "0", "not run", ""])
@@ -358,8 +383,10 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "first_epochs": first_epochs,
     "per_class": per_class,
     "how_made": how_made,
-    "ablation": ablation,
-    "ablation_command": lambda: f"    python train.py -m {BUDGET} {SEEDS}",
+    "ablation": ablation_table,
+    "ablation_command": lambda: f"    python train.py -m {ablation.BUDGET} {ablation.SEEDS}",
+    "choice": choice_table,
+    "choice_command": lambda: f"    python train.py -m {choice.BUDGET} {choice.SEEDS}",
 }
 PAGES = (ROOT / "docs" / "results.md", ROOT / "docs" / "ablation.md", ROOT / "README.md")
 
@@ -401,10 +428,10 @@ def main(arguments: Sequence[str]) -> int:
             for path in stale:
                 print(f"{path.relative_to(ROOT)} is not what python bench/results.py writes")
             return 1 if stale else 0
-        case ["keep", "ablation", folder]:
-            for key in CHANGES:
+        case ["keep", study, folder] if study in STUDIES:
+            for key in STUDIES[study]:
                 runs = sorted((Path(folder) / key).glob("*/metrics.json"))
-                keep(f"ablation/{key}", [str(path.parent) for path in runs])
+                keep(f"{study}/{key}", [str(path.parent) for path in runs])
         case ["keep", key, *folders] if folders:
             keep(key, folders)
         case _:

@@ -70,15 +70,15 @@ def work(tmp_path, source, monkeypatch):
 
 
 def test_each_run_is_made_in_its_order_kept_and_then_left_alone(work, tmp_path, source):
-    queue = "b/1 seed=1 # why\n\n# a comment\na/b/2 seed=2\n"
+    queue = "b/1 seed=1 # why\n\n# a comment\na/2 seed=2\n"
     folder, path = tmp_path / "campaign", source / "src"
     calls = [
         f"seed=1 hydra.run.dir={folder}/b/1 {path}",
-        f"seed=2 hydra.run.dir={folder}/a/b/2 {path}",
+        f"seed=2 hydra.run.dir={folder}/a/2 {path}",
     ]
     assert work(queue) == (0, calls)
     kept = (source / "bench" / "results.py.kept").read_text().splitlines()
-    assert kept == [f"keep b {folder}/b/1", f"keep a/b {folder}/a/b/2"]
+    assert kept == [f"keep b {folder}/b/1", f"keep a {folder}/a/2"]
     assert work(queue) == (0, [])
 
 
@@ -97,6 +97,20 @@ def test_a_run_that_is_killed_again_and_again_is_given_up(work):
     assert (status, len(calls)) == (1, campaign.TRIES)
 
 
+def test_a_study_is_its_script_until_it_ends_well(work, tmp_path, source):
+    (source / "bench" / "x.py").write_text(
+        "import sys\nfrom pathlib import Path\n"
+        "folder = Path(sys.argv[1])\nfolder.mkdir(parents=True, exist_ok=True)\n"
+        "with (folder / 'tries').open('a') as tries:\n    tries.write('.')\n"
+        "sys.exit((folder / 'tries').stat().st_size < 2)\n"
+    )
+    folder = tmp_path / "campaign" / "x"
+    assert [work("x bench/x.py\n")[0] for _ in range(3)] == [1, 0, 0]
+    assert (folder / "tries").read_text() == ".."
+    kept = (source / "bench" / "results.py.kept").read_text().splitlines()
+    assert kept == [f"keep x {folder}"]
+
+
 def test_a_queue_that_grows_is_worked_on(work, tmp_path, monkeypatch):
     finish = campaign.Campaign.finish
 
@@ -113,6 +127,8 @@ def test_a_queue_that_grows_is_worked_on(work, tmp_path, monkeypatch):
     ("lines", "message"),
     [
         ("seed=1", "give ROW/NAME"),
+        ("a", "give ROW/NAME"),
+        ("a/b/1", "give ROW/NAME"),
         ("../a seed=1", "give ROW/NAME"),
         ("a/1 seed=1\na/1 seed=2", "a/1 comes twice"),
     ],

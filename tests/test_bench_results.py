@@ -44,6 +44,7 @@ def keep_run(tmp_path, monkeypatch):
             "status": status, "seed": seed, "max_epochs": epochs, "wall_seconds": 60.0,
             "test": {"accuracy": accuracy} if status == "finished" else None,
             "epochs": len(history), "history": list(history),
+            "overrides": [f"experiment={key.replace('_', '/')}"],
             "environment": {"device": "cpu", "cores": 2, "precision": "32-true"},
         }  # fmt: skip
         (tmp_path / key).mkdir(parents=True, exist_ok=True)

@@ -6,10 +6,11 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from augcam.errors import UserError
-from tests.training.conftest import tiny_run
+from tests.training.conftest import same, tiny_run, weights
 
 PICTURES = {
     "augmentation/preview_0000.png", "gradcam/misclassified_0001.png", "gradcam/misclassified_0002.png",
@@ -88,3 +89,23 @@ def test_a_callback_by_its_name_in_the_config(tmp_path):
 def test_what_is_no_callback_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"callbacks.x._target_=torch.nn.ReLU: is no Callback"):
         tiny_run(tmp_path / "run", "+callbacks.x._target_=torch.nn.ReLU")
+
+
+EMA = ("callbacks=[ema]", "callbacks.ema.decay=0.5")
+
+
+def test_ema_saves_the_average_of_the_weights_in_place_of_the_last(tmp_path):
+    """Decay 0 forgets all but the last step, and is then no average; decay 1 never leaves the start."""
+    forgets = tiny_run(tmp_path / "forgets", EMA[0], "callbacks.ema.decay=0.0").folder
+    stays = tiny_run(tmp_path / "stays", EMA[0], "callbacks.ema.decay=1.0").folder
+    plain = weights(tiny_run(tmp_path / "plain").folder.last)
+    key = "network.conv1.weight"
+    assert torch.equal(weights(forgets.last)[key], plain[key])
+    assert not torch.equal(weights(stays.last)[key], plain[key])
+
+
+def test_a_run_with_ema_that_died_goes_on_to_the_same_weights(tmp_path, died_in_epoch):
+    whole = tiny_run(tmp_path / "whole", *EMA).folder
+    folder = died_in_epoch(tmp_path / "run", 3, *EMA)
+    tiny_run(folder.path, *EMA)
+    assert same(weights(folder.last), weights(whole.last))
