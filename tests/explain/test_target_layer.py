@@ -10,7 +10,7 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor, nn
 
 from augcam.errors import UserError
-from augcam.explain.cam import GradCAM, layer_names, target_layer
+from augcam.explain.cam import GradCAM, layer_names, page_layers, target_layer
 from augcam.explain.cells import as_cells
 from augcam.models.resnet import resnet
 
@@ -143,9 +143,33 @@ def test_a_new_head_of_zeros_does_not_hide_the_way_to_the_logits():
     assert not model.heads.head.weight.any()
 
 
-def test_where_the_last_stage_has_one_cell_the_last_layer_with_more_is_taken():
-    # ImageNet's stem and 32 pixels: layer4 is 1x1, layer3 is 2x2.
-    assert target_layer(zoo.resnet18(num_classes=CLASSES), (32, 32)) == "layer3"
+@pytest.mark.parametrize("make", [zoo.resnet18, zoo.resnet50])
+def test_where_the_last_stage_has_one_cell_the_stage_before_is_taken(make):
+    # ImageNet's stem and 32 pixels: layer4 is 1x1, layer3 is 2x2, as is half of ResNet50's layer4.
+    assert target_layer(make(num_classes=CLASSES), (32, 32)) == "layer3"
+
+
+def test_where_all_stages_are_one_module_its_last_layer_with_more_cells_is_taken():
+    # 32 pixels and five max-pools: `features` is 1x1, its last convolution and ReLU are 2x2.
+    model = zoo.vgg11(init_weights=False)
+    model.avgpool, model.classifier = (
+        nn.Identity(),
+        nn.Sequential(nn.Flatten(), nn.Linear(512, CLASSES)),
+    )
+    assert target_layer(model, (32, 32)) == "features.19"
+    assert isinstance(model.features[19], nn.ReLU)
+
+
+@pytest.mark.parametrize(
+    ("make", "side", "layers"),
+    [
+        (lambda: resnet(CLASSES, width=8), 32, ("layer1", "layer2", "layer3", "layer4")),
+        (lambda: zoo.resnet18(num_classes=CLASSES), 32, ("layer1", "layer2", "layer3")),
+        (lambda: zoo.mobilenet_v3_small(num_classes=CLASSES), 64, ("features",)),
+    ],
+)
+def test_a_page_shows_the_stages_of_a_resnet_and_one_layer_of_others(make, side, layers):
+    assert page_layers(make(), (side, side)) == layers
 
 
 def test_auto_stands_among_names_and_each_layer_counts_once():

@@ -420,6 +420,16 @@ def layer_names(
     return tuple(dict.fromkeys(names))
 
 
+def page_layers(model: nn.Module, image_size: tuple[int, int]) -> tuple[str, ...]:
+    """The layers that a page shows beside each other: a ResNet's four stages, else `target_layer`."""
+    last = target_layer(model, image_size)
+    names = tuple(f"layer{stage}" for stage in range(1, 5))
+    if all(hasattr(model, name) for name in names):
+        # With ImageNet's stem and small images the last stages may have a single cell.
+        return names[: names.index(last) + 1] if last in names else (last,)
+    return (last,)
+
+
 def target_layer(model: nn.Module, image_size: tuple[int, int]) -> str:
     """The layer whose map suits the architecture: the last one from which all cells reach the logits.
 
@@ -442,10 +452,17 @@ def target_layer(model: nn.Module, image_size: tuple[int, int]) -> str:
     prefix = prefix_tokens(model)
     noise = torch.randn(1, 3, *image_size, generator=torch.Generator().manual_seed(0))
     outputs: dict[str, list[Tensor]] = {}  # in the order in which the layers end
+    coarse = set()  # layers whose map has one cell
 
     def keep(name: str, module: nn.Module) -> Callable[[nn.Module, Any, Any], Tensor | None]:
         def hook(_module: nn.Module, inputs: Any, output: Any) -> Tensor | None:
             if not _is_candidate(module, output, image_size, prefix):
+                if (
+                    isinstance(output, Tensor)
+                    and output.ndim == 4
+                    and output.shape[2:].numel() == 1
+                ):
+                    coarse.add(f"{name}.")
                 return None
             torch.set_grad_enabled(True)
             if not output.requires_grad:
@@ -475,7 +492,9 @@ def target_layer(model: nn.Module, image_size: tuple[int, int]) -> str:
         cells = as_cells(gradient, image_size, prefix)
         if cells is not None and cells.any():
             reaching.append(name)
-    return reaching[-1] if reaching else next(reversed(once))
+    # The stage before is better than half of one, where there is one.
+    stages = [name for name in reaching if not name.startswith(tuple(coarse))]
+    return (stages or reaching or list(once))[-1]
 
 
 def _is_candidate(
