@@ -351,7 +351,7 @@ def validate(tree: DictConfig | Mapping[str, Any]) -> Config:
     problems = unfit(values) + refusals(
         values, trusted=trusted if isinstance(trusted, list) else ()
     )
-    problems += _huge(values.get("aug"), "aug")
+    problems += _impossible(values.get("aug"), "aug")
     if not problems and "aug" in values:
         values = {**values, "aug": _constants(values["aug"])}
     config = None
@@ -382,14 +382,19 @@ def _constants(node: Any) -> Any:
     return {key: _constants(part) for key, part in node.items()}
 
 
-def _huge(node: Any, key: str) -> list[str]:
-    """Numbers in a pipeline that no image is large enough for; OpenCV works on some of them for ever."""
+def _impossible(node: Any, key: str) -> list[str]:
+    """Numbers in a pipeline that no transform can be given, known without Albumentations' 5 s of import.
+
+    A probability over 1, and what no image is large enough for: OpenCV works on some of it for ever.
+    """
+    if key.endswith(".p") and isinstance(node, (int, float)) and not 0 <= node <= 1:
+        return [f"{key}={shown(node)}: a probability is needed, 0 to 1"]
     if isinstance(node, (int, float)) and 1e6 < abs(node) < math.inf:
         return [f"{key}={shown(node)}: a million is the most that a transform can be given"]
     if not isinstance(node, (dict, list)):
         return []
     inside: Iterable[tuple[Any, Any]] = node.items() if isinstance(node, dict) else enumerate(node)
-    return [line for name, child in inside for line in _huge(child, f"{key}.{name}")]
+    return [line for name, child in inside for line in _impossible(child, f"{key}.{name}")]
 
 
 # The discriminator's value and the names of union branches are not keys of the config.

@@ -1,0 +1,104 @@
+"""`augcam COMMAND`: one door, quick to answer, and a refusal costs no import of torch."""
+
+import subprocess
+import sys
+from contextlib import suppress
+
+import pytest
+
+from augcam.cli import board
+from augcam.cli.main import COMMANDS, main
+from tests.conftest import ROOT
+
+HEAVY = {"torch", "torchvision", "albumentations", "pytorch_lightning", "matplotlib"}
+
+
+def test_help_names_every_command(capsys):
+    for arguments in ([], ["--help"], ["-h"]):
+        main(arguments)
+        said = capsys.readouterr().out
+        assert all(name in said for name in COMMANDS)
+
+
+def test_an_unknown_command_is_answered_with_the_nearest(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["trian", "aug=none"])
+    assert ended.value.code == 2
+    assert "did you mean train" in capsys.readouterr().err
+
+
+def test_the_version(capsys):
+    from importlib.metadata import version
+
+    main(["--version"])
+    assert capsys.readouterr().out.strip() == version("augcam")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_each_command_has_a_file_and_a_help(name, capsys):
+    assert (ROOT / "src" / "augcam" / "cli" / f"{name}.py").is_file()
+    with suppress(SystemExit):
+        main([name, "--help"])
+    assert len(capsys.readouterr().out.splitlines()) > 5
+
+
+def weight(*commands: list[str]) -> str:
+    """The first of these commands that imports something heavy, and what; all of them end early."""
+    script = (
+        "import sys\n"
+        "from augcam.cli.main import main\n"
+        f"for arguments in {list(commands)!r}:\n"
+        "    try: main(arguments)\n"
+        "    except SystemExit: pass\n"
+        f"    heavy = {HEAVY!r} & set(sys.modules)\n"
+        "    if heavy: sys.exit(f'{arguments}: {heavy}')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=False
+    )
+    return "" if done.returncode == 0 else done.stderr
+
+
+def test_help_and_refusals_import_nothing_heavy():
+    assert (
+        weight(
+            *([name, "--help"] for name in COMMANDS),
+            ["train", "data=shapes", "trainer.max_epochs=0"],
+            ["train", "data=shapes", "aug=rotate", "aug.rotate.p=nan"],
+            ["train", "aug=cutot"],
+            ["train", "aug=1"],
+            ["train", "run=nowhere"],
+            ["preview", "data=shapes", "data.batch_size=0"],
+            ["explain", "samples=8", "run=x"],
+            ["explain", "nokey=8"],
+            ["evaluate", "n=1", "run=x"],
+            ["report", "nokey=1"],
+            ["board", "port=-1"],
+        )
+        == ""
+    )
+
+
+def test_a_probability_over_one_is_refused_before_torch():
+    assert weight(["train", "data=shapes", "aug=rotate", "aug.rotate.p=3"]) == ""
+
+
+def test_board_starts_tensorboard_for_this_machine_alone(tmp_path, monkeypatch):
+    started: list[list[str]] = []
+    monkeypatch.setattr(board.os, "execv", lambda path, words: started.append(words))
+    main(["board", str(tmp_path), "port=6007"])
+    (words,) = started
+    assert words[1:3] == ["-m", "tensorboard.main"]
+    for flag, value in (
+        ("--logdir", str(tmp_path)), ("--host", "localhost"), ("--port", "6007"),
+        ("--samples_per_plugin", "images=1000"),
+    ):  # fmt: skip
+        assert words[words.index(flag) + 1] == value
+
+
+def test_board_without_a_folder_of_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        main(["board"])
+    assert ended.value.code == 2
+    assert "outputs" in capsys.readouterr().err
