@@ -353,7 +353,9 @@ def validate(tree: DictConfig | Mapping[str, Any]) -> Config:
     )
     problems += _impossible(values.get("aug"), "aug")
     if not problems and "aug" in values:
-        values = {**values, "aug": _constants(values["aug"])}
+        data = values.get("data")
+        of_cifar10 = isinstance(data, Mapping) and data.get("name") == "cifar10"
+        values = {**values, "aug": _as_now(values["aug"], of_cifar10)}
     config = None
     try:
         config = Config.model_validate(values)
@@ -368,18 +370,24 @@ def _keys(problems: list[str]) -> set[str]:
     return {problem.partition("=")[0] for problem in problems}
 
 
-def _constants(node: Any) -> Any:
-    """The tree with OpenCV constants in place of `{_target_: hydra.utils.get_object, path: cv2...}`.
+def _as_now(node: Any, of_cifar10: bool) -> Any:
+    """A pipeline as earlier versions wrote it, in the words of this one, for the same result.
 
-    Earlier versions named them so, and their run folders still do.
+    OpenCV's constants were `{_target_: hydra.utils.get_object, path: cv2...}`, and the mean colour of
+    every data set was CIFAR-10's in numbers, which is still right for CIFAR-10 itself.
     """
     if isinstance(node, list):
-        return [_constants(part) for part in node]
+        return [_as_now(part, of_cifar10) for part in node]
     if not isinstance(node, dict):
         return node
     if node.get("_target_") == CONSTANT:
         return opencv_constant(str(node.get("path")).removeprefix("cv2."))
-    return {key: _constants(part) for key, part in node.items()}
+    return {
+        key: "mean"
+        if key == "fill" and of_cifar10 and part == [125, 123, 114]
+        else _as_now(part, of_cifar10)
+        for key, part in node.items()
+    }
 
 
 def _impossible(node: Any, key: str) -> list[str]:
