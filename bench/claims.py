@@ -229,8 +229,8 @@ def null_designs() -> Iterator[tuple[str, Design]]:
                 title = f"{seeds} | {augmentations} | {name}"
                 maps = 30 if seeds > 3 and augmentations < 10 else 0
                 yield title, Design([seeds] * (augmentations + 1), spreads, maps=maps)
-    for name, spreads in spreads_of(4).items():
-        yield f"4 | 4 | {name}", Design([4] * 5, spreads, maps=30)
+    for name, spreads in spreads_of(1).items():
+        yield f"4 | 1 | {name}", Design([4] * 2, spreads, maps=30)
     for base, other in ((2, 5), (5, 2)):
         for name in ("equal", "baseline 4x", "one augmentation 4x"):
             title = f"{base}, {other} each | 4 | {name}"

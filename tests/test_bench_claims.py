@@ -35,7 +35,7 @@ def test_unequal_numbers_of_seeds_claim_no_more():
     assert max(count.values()) <= MOST, count
 
 
-@pytest.mark.parametrize(("seeds", "maps"), [(2, 10), (3, 10), (4, 20)])
+@pytest.mark.parametrize(("seeds", "maps"), [(2, 10), (3, 10), (5, 20)])
 def test_maps_that_did_not_move_are_not_said_to_have_moved(seeds, maps):
     design = claims.Design([seeds] * 3, [1, 1, 4], images=200, maps=maps)
     count = claims.count_claims(design, PAGES)

@@ -104,7 +104,7 @@ def test_sections_that_need_the_network_say_how_many_images_they_stand_on(page):
     assert "60 of 2,000 test images" in section(page, "Robustness")
     looks = section(page, "Where each network looks")
     assert "none, seed to seed" in looks
-    assert "is not tested: it takes 4 evaluated seeds" in looks
+    assert "is not tested: it takes 5 evaluated seeds" in looks
 
 
 def test_the_command_that_made_the_sweep_is_one_line(page):

@@ -134,9 +134,9 @@ def test_below_four_seeds_there_is_no_verdict_however_far_the_maps_moved(seeds):
     assert map_shifts({"none": base, "flip": flip}, "none").p == {}
 
 
-def test_of_four_augmentations_with_four_seeds_the_one_that_moved_is_named():
+def test_of_four_augmentations_with_five_seeds_the_one_that_moved_is_named():
     groups = {
-        label: group(label, 4, 10 * i, scene(label == "cutout"))
+        label: group(label, 5, 10 * i, scene(label == "cutout"))
         for i, label in enumerate(("none", "flip", "cutout", "rotate", "blur"))
     }
     p = map_shifts(groups, "none").p

@@ -6,7 +6,7 @@ from math import sqrt
 import numpy as np
 import pytest
 
-from augcam.statistics.permutation import moved_apart
+from augcam.statistics.permutation import moved_apart, runs_needed
 
 
 def squared(points):
@@ -46,11 +46,27 @@ def test_the_same_measure_six_times_is_one_measure():
     assert moved_apart(np.repeat(distance, 6, axis=0), split(4, 4)) == pytest.approx(one)
 
 
-def test_four_seeds_are_enough_to_name_the_one_group_of_five_that_moved():
-    points = np.random.default_rng(2).normal(size=(20, 30))
-    points[8:12] += 3
-    p = moved_apart(squared(points)[None], split(4, 4, 4, 4, 4))
+def test_five_seeds_are_enough_to_name_the_one_group_of_five_that_moved():
+    points = np.random.default_rng(2).normal(size=(25, 30))
+    points[10:15] += 3
+    p = moved_apart(squared(points)[None], split(5, 5, 5, 5, 5))
+    assert p[1] == pytest.approx(4 * 2 / 252)
     assert (p < 0.05).tolist() == [False, True, False, False]
+
+
+def test_the_runs_needed_are_the_fewest_whose_deals_can_reach_five_per_cent():
+    assert [runs_needed(groups) for groups in (1, 2, 6, 7, 23, 24)] == [4, 5, 5, 6, 6, 7]
+
+
+def test_a_group_that_spreads_wider_does_not_make_the_others_look_apart():
+    rng, repetitions = np.random.default_rng(0), 150
+    count = 0
+    for _ in range(repetitions):
+        points = rng.normal(size=(20, 10))
+        points[5:10] *= 4
+        p = moved_apart(np.stack([squared(points)] * 2), split(5, 5, 5, 5))
+        count += bool((p < 0.05).any())
+    assert count / repetitions <= 0.05 + 3 * sqrt(0.05 * 0.95 / repetitions)
 
 
 @pytest.mark.parametrize("spread", [1, 4])
@@ -60,9 +76,9 @@ def test_groups_that_did_not_move_are_called_moved_on_five_per_cent_of_pages(gro
     rng, repetitions = np.random.default_rng(spread), 200
     count = 0
     for _ in range(repetitions):
-        points = rng.normal(size=(4 * groups, 10))
-        points[-4:] *= spread
+        points = rng.normal(size=(5 * groups, 10))
+        points[-5:] *= spread
         other = points + rng.normal(size=points.shape)
         distances = np.stack([squared(points), squared(other)])
-        count += bool((moved_apart(distances, split(*[4] * groups)) < 0.05).any())
+        count += bool((moved_apart(distances, split(*[5] * groups)) < 0.05).any())
     assert count / repetitions <= 0.05 + 3 * sqrt(0.05 * 0.95 / repetitions)

@@ -10,7 +10,7 @@ from scipy import special
 
 from augcam.errors import UserError
 from augcam.report.load import Maps, Run
-from augcam.statistics.permutation import LEAST_RUNS, moved_apart
+from augcam.statistics.permutation import moved_apart, runs_needed
 
 
 class Measure(NamedTuple):
@@ -42,7 +42,8 @@ class MapShifts:
         within: by group, mean over pairs of its own runs; {} where it has one.
         p: by group, that its runs and the baseline's are exchangeable, by all measures at once and
             adjusted for all groups (`augcam.statistics.permutation.moved_apart`). A group is missing
-            where it or the baseline has fewer than LEAST_RUNS runs.
+            where it or the baseline has fewer than `needed` runs.
+        needed: runs that a verdict takes, of each.
     """
 
     baseline_seeds: dict[str, float]
@@ -50,6 +51,7 @@ class MapShifts:
     shift: dict[str, dict[str, float]]
     within: dict[str, dict[str, float]]
     p: dict[str, float]
+    needed: int
 
 
 def map_distances(first: Maps, second: Maps) -> dict[str, float]:
@@ -128,7 +130,8 @@ def map_shifts(groups: Mapping[str, Sequence[Run]], baseline: str | None) -> Map
         return dict(zip(MEASURES, table[:, a, b].mean(1).tolist(), strict=True))
 
     base = member[baseline]
-    enough = [label for label in others if len(member[label]) >= LEAST_RUNS <= len(base)]
+    needed = runs_needed(len(others))
+    enough = [label for label in others if len(member[label]) >= needed <= len(base)]
     p: dict[str, float] = {}
     if enough and np.isfinite(table).all():
         # A correlation or an overlap is nearer where it is more.
@@ -143,6 +146,7 @@ def map_shifts(groups: Mapping[str, Sequence[Run]], baseline: str | None) -> Map
         {label: between(base, member[label]) for label in others},
         {label: between(member[label], member[label]) for label in others},
         p,
+        needed,
     )
 
 

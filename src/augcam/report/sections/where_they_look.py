@@ -15,7 +15,6 @@ from augcam.report.map_distances import MEASURES, map_shifts
 from augcam.report.sections.parts import not_evaluated, partly, picture
 from augcam.statistics import LEVEL
 from augcam.statistics.intervals import mean_interval
-from augcam.statistics.permutation import LEAST_RUNS
 from augcam.viz import words
 from augcam.viz.page import Block, Bullets, Section, Table
 
@@ -154,7 +153,8 @@ def map_shift_blocks(findings: Findings) -> list[Block]:
     if not shifts.p:
         caption += (
             f"Whether they moved further than another seed moves them is not tested: it takes "
-            f"{LEAST_RUNS} evaluated seeds of `{study.baseline}` and of the augmentation."
+            f"{shifts.needed} evaluated seeds of `{study.baseline}` and of the augmentation, with "
+            f"{words.plural(len(shifts.shift), 'augmentation')} on the page."
         )
         return [heading, Table(columns, rows, caption)]
     sentences = [
@@ -166,7 +166,7 @@ def map_shift_blocks(findings: Findings) -> list[Block]:
     untested = [f"`{label}`" for label in shifts.shift if label not in shifts.p]
     if untested:
         sentences.append(
-            f"Not tested, with fewer than {LEAST_RUNS} evaluated seeds: {words.listed(untested)}."
+            f"Not tested, with fewer than {shifts.needed} evaluated seeds: {words.listed(untested)}."
         )
     caption += (
         "The test deals the runs of augmentation and baseline anew and asks how often they would be so "
