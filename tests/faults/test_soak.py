@@ -35,9 +35,9 @@ def test_two_hundred_epochs_stay_flat(tmp_path, monkeypatch):
     for epoch in range(24, EPOCHS, 25):
         print(f"{epoch + 1:5d} {used[epoch][0]:6.0f} {used[epoch][1]:8d} {used[epoch][2]:8d}")
     print(f"{events:.1f} MB of events")
-    early, late = used[50:100], used[150:]
-    # Blocks that are still being carved up early: glibc settles to the megabyte, not to the byte.
-    assert median(u[0] for u in late) - median(u[0] for u in early) < 5
-    assert max(u[1] for u in late) <= max(u[1] for u in early)
-    assert max(u[2] for u in late) <= max(u[2] for u in early)
+    # Medians: the thread that writes events has a file open at some moments and not at others.
+    early, late = ([median(column) for column in zip(*part, strict=True)]
+                   for part in (used[50:100], used[150:]))  # fmt: skip
+    assert late[0] - early[0] < 5
+    assert late[1:] == early[1:]
     assert events < 50 * 0.3  # 50 pairs of pictures, and scalars
