@@ -24,7 +24,7 @@ from scipy import stats
 
 from augcam.cli.errors import reported
 from augcam.config.compose import compose
-from augcam.config.schema import validate
+from augcam.config.schema import plain, validate
 from augcam.errors import UserError
 from augcam.runs.atomic import write_atomically
 from augcam.runs.run_folder import RunFolder
@@ -58,17 +58,16 @@ def keep(key: str, folders: Iterable[str]) -> None:
     commands |= {f"{name}/{key}": words for name in STUDIES for key, words in STUDIES[name].items()}
     if key not in commands:
         raise UserError(f"{key}: no such row; valid: {', '.join(sorted(commands))}")
-    recipe = compose(commands[key].split())
+    recipe = OmegaConf.create(plain(validate(compose(commands[key].split()))))
     for folder in map(RunFolder, folders):
         metrics = folder.metrics()
         if metrics is None:
             raise UserError(f"{folder}: no metrics.json; has the run ended or been stopped?")
         config = metrics.pop("config")
         # Validated: a key that has come since then has its default.
-        run = validate(config).model_dump(mode="json", by_alias=True)
+        run = OmegaConf.create(plain(validate(config)))
         for part in MADE_BY:
-            ran, asked = (OmegaConf.select(c, part) for c in (OmegaConf.create(run), recipe))
-            if ran != asked:
+            if OmegaConf.select(run, part) != OmegaConf.select(recipe, part):
                 raise UserError(f"{folder}: its {part} is not that of {commands[key]}")
         asked = folder.config_file.with_name("overrides.yaml").read_text().splitlines()
         metrics |= {

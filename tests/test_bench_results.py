@@ -8,7 +8,9 @@ import sys
 import pytest
 from omegaconf import OmegaConf
 
+from augcam.config.schema import plain, validate
 from augcam.errors import UserError
+from augcam.runs.build import build_data
 from tests.conftest import ROOT, compose
 
 sys.path.insert(0, str(ROOT / "bench"))
@@ -132,6 +134,15 @@ class TestKeep:
         (folder / "metrics.json").write_text(json.dumps(metrics))
         results.keep("seed_d", [str(folder)])
         assert (tmp_path / "seed_d" / "35epochs_seed7.json").is_file()
+
+    @pytest.mark.parametrize("recipe", results.RECIPES, ids=lambda recipe: recipe.key)
+    def test_each_recipe_builds_and_its_own_run_is_kept(self, tmp_path, folder, recipe):
+        config = validate(compose([*recipe.overrides.split(), "seed=7"]))
+        build_data(config)
+        metrics = json.loads((folder / "metrics.json").read_text())
+        (folder / "metrics.json").write_text(json.dumps(metrics | {"config": plain(config)}))
+        results.keep(recipe.key, [str(folder)])
+        assert (tmp_path / recipe.key / f"{recipe.epochs}epochs_seed7.json").is_file()
 
     def test_another_recipes_run_is_refused(self, folder):
         with pytest.raises(UserError, match="its aug is not that of experiment=seed/e"):
