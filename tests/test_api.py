@@ -13,7 +13,7 @@ import augcam
 from augcam import GradCAM, load_run, train
 from augcam.config.schema import validate
 from augcam.errors import UserError
-from augcam.evaluation import evaluate
+from augcam.evaluation import measure_run
 from augcam.report.load import read_study
 from augcam.runs.finished_run import open_run
 from augcam.training.module import Classifier

@@ -1,6 +1,9 @@
 """A finished run's evaluation: what is measured, checked by other means, and what is kept."""
 
+import errno
+import io
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -15,8 +18,9 @@ from rich.progress import Progress
 from augcam.config.schema import validate
 from augcam.data.corruptions import CORRUPTIONS, corrupt
 from augcam.errors import UserError
-from augcam.evaluation import evaluate, kept, subset
-from augcam.explain.faithfulness.baselines import concentration
+from augcam.evaluation import kept, measure_run, subset
+from augcam.explain.faithfulness.baselines import centre_map, shuffled
+from augcam.explain.faithfulness.concentration import concentration
 from augcam.explain.faithfulness.insertion import insertion_deletion
 from augcam.runs.build import build_network
 from augcam.runs.finished_run import FinishedRun, open_run
@@ -53,7 +57,7 @@ def run(tmp_path_factory) -> RunFolder:
 
 @pytest.fixture(scope="module")
 def record(run) -> dict[str, Any]:
-    return evaluate(run, **SETTINGS, progress=quiet())
+    return measure_run(run, **SETTINGS, progress=quiet())
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +127,9 @@ def test_maps_are_grad_cam_of_the_true_and_of_the_predicted_class(opened, arrays
 def test_measures_of_the_maps(opened, record, arrays):
     maps = record["maps"]
     assert [maps[name]["n"] for name in ("insertion", "deletion", "concentration")] == [20, 20, 40]
-    assert all(found["low"] <= found["mean"] <= found["high"] for found in maps.values())
+    summaries = [maps[name] for name in ("insertion", "deletion", "concentration")]
+    summaries += [one for excess in maps["excess"].values() for one in excess.values()]
+    assert all(found["low"] <= found["mean"] <= found["high"] for found in summaries)
     gini = concentration(arrays["map_true"])
     assert maps["concentration"]["mean"] == pytest.approx(gini.mean())
     assert record["degenerate"] == (arrays["map_true"].max(axis=(1, 2)) <= 0).sum()
@@ -138,11 +144,23 @@ def test_measures_of_the_maps(opened, record, arrays):
     )  # fmt: skip
     assert maps["insertion"]["mean"] == pytest.approx(found.insertion.mean(), abs=1e-3)
     assert maps["deletion"]["mean"] == pytest.approx(found.deletion.mean(), abs=1e-3)
+    # The excess is over maps of the same images: the own cells shuffled, and a Gaussian.
+    cells = torch.from_numpy(shuffled(raw, seed=3))
+    random = torch.nn.functional.interpolate(cells[:, None], (32, 32), mode="bilinear")[:, 0]
+    for name, other in (("random", random), ("centre", centre_map(torch.zeros(20, 3, 32, 32)))):
+        free = insertion_deletion(
+            opened.predict, opened.normalize(opened.images[index]), other,
+            torch.from_numpy(opened.labels[index]), seed=3,
+        )  # fmt: skip
+        for measure in ("insertion", "deletion"):
+            expected = (getattr(found, measure) - getattr(free, measure)).mean()
+            assert maps["excess"][name][measure]["mean"] == pytest.approx(expected, abs=1e-3)
+            assert maps["excess"][name][measure]["n"] == 20
 
 
 def test_runs_on_one_data_set_share_the_images(tmp_path, run, record, arrays):
     other = write_run(tmp_path / "other", "aug=rotate", seed=1)
-    evaluate(other, **SETTINGS, progress=quiet())
+    measure_run(other, **SETTINGS, progress=quiet())
     with np.load(other.path / "evaluation.npz") as file:
         assert (file["index"] == arrays["index"]).all()
         assert (file["probabilities"] != arrays["probabilities"]).any()
@@ -166,7 +184,7 @@ def test_the_subset_is_stratified_nested_and_of_the_seed():
 def test_kept_only_for_the_same_request_weights_and_layer(tmp_path):
     folder = write_run(tmp_path / "run")
     assert kept(folder, **SETTINGS) is None
-    made = evaluate(folder, **SETTINGS, progress=quiet())
+    made = measure_run(folder, **SETTINGS, progress=quiet())
     assert kept(folder, **SETTINGS) == made
     shutil.copy(folder.last, folder.best)
     for change in ({"n": 41}, {"samples": 21}, {"seed": 4}, {"checkpoint": "best"}):
@@ -191,13 +209,35 @@ def test_kept_only_for_the_same_request_weights_and_layer(tmp_path):
     assert kept(folder, **SETTINGS) is None
 
 
-def test_no_json_without_its_arrays(tmp_path):
+@pytest.fixture
+def never_opened(monkeypatch):
+    """Opening the run, which comes before minutes of work, is a failure."""
+
+    def fail(*_):
+        raise AssertionError("the run was opened")
+
+    monkeypatch.setattr("augcam.runs.finished_run.open_run", fail)
+
+
+def test_a_folder_in_the_way_of_a_file_is_refused_before_the_work(tmp_path, never_opened):
     folder = write_run(tmp_path / "run")
-    (folder.path / "evaluation.json").write_text('{"images": 1}')
-    (folder.path / "evaluation.npz").mkdir()  # in the way
-    with pytest.raises(OSError, match=r"evaluation\.npz"):
-        evaluate(folder, **SETTINGS, progress=quiet())
-    assert not (folder.path / "evaluation.json").exists()
+    (folder.path / "evaluation.npz").mkdir()
+    with pytest.raises(UserError, match=r"evaluation\.npz: a folder is in the way"):
+        measure_run(folder, **SETTINGS, progress=quiet())
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.ENOSPC])
+def test_a_folder_that_takes_no_file_is_refused_before_the_work(
+    tmp_path, monkeypatch, never_opened, number
+):
+    folder = write_run(tmp_path / "run")
+
+    def refuse(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(Path, "write_bytes", refuse)
+    with pytest.raises(UserError, match=f"nothing can be written there .{os.strerror(number)}"):
+        measure_run(folder, **SETTINGS, progress=quiet())
     assert not list(folder.path.glob(".evaluation*"))
 
 
@@ -225,16 +265,35 @@ def test_half_an_evaluation_is_not_taken_for_a_whole_one(tmp_path, run, record, 
     assert kept(RunFolder(folder), **SETTINGS) is None
 
 
-def test_a_diverged_network_is_told(tmp_path):
+def test_a_run_tested_on_a_part_of_the_test_set_says_so_and_is_measured_like_the_others(
+    tmp_path, arrays
+):
+    folder = write_run(tmp_path / "run")
+    np.savez(
+        folder.predictions_file,
+        label=np.zeros(8, np.uint16), predicted=np.zeros(8, np.uint16),
+        confidence=np.zeros(8, np.float16),
+    )  # fmt: skip
+    console = Console(file=io.StringIO(), width=200)
+    measure_run(folder, **SETTINGS, progress=Progress(console=console, disable=True))
+    assert isinstance(console.file, io.StringIO)
+    first = console.file.getvalue().splitlines()[0]
+    assert "was tested on 8 of 70 test images (trainer.limit_test_batches)" in first
+    assert "measured here are 40 of all 70" in first
+    with np.load(folder.path / "evaluation.npz") as file:
+        assert (file["index"] == arrays["index"]).all()
+
+
+def test_a_diverged_network_is_refused(tmp_path):
     folder = write_run(tmp_path / "run")
     saved = torch.load(folder.last, weights_only=True)
     saved["state_dict"]["network.fc.bias"][:] = torch.nan
     torch.save(saved, folder.last)
-    with pytest.raises(UserError, match=r"NaN of 40 of 40 images.*diverged"):
-        evaluate(folder, **SETTINGS, progress=quiet())
+    with pytest.raises(UserError, match=r"NaN for 40 of 40 images.*diverged"):
+        measure_run(folder, **SETTINGS, progress=quiet())
 
 
 def test_all_images_where_there_are_fewer(tmp_path):
     folder = write_run(tmp_path / "run", "data.test_size=30")
-    made = evaluate(folder, n=1000, samples=200, seed=0, checkpoint="last", progress=quiet())
+    made = measure_run(folder, n=1000, samples=200, seed=0, checkpoint="last", progress=quiet())
     assert made["images"] == made["test_images"] == made["maps"]["insertion"]["n"] == 30

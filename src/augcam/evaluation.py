@@ -1,12 +1,12 @@
-"""What needs a finished run's network, computed once and kept in the run's folder.
+"""A finished run under measurement: what needs its network, computed once and kept in its folder.
 
-python -m augcam.evaluate run=outputs/DATE_TIME_NAME_ID
-
-torch and what needs it are imported late: a run that is evaluated already is told in a second.
+Calibration, accuracy under corruptions, and how faithful its Grad-CAM maps are. torch and what needs
+it are imported late: whether a run is evaluated already is known within a second.
 """
 
 import hashlib
 import json
+import os
 import time
 import zipfile
 import zlib
@@ -55,7 +55,7 @@ def kept(
         UserError: not a run folder, or no such checkpoint.
     """
     asked = _asked(folder, n, samples, seed, checkpoint)
-    json_file, npz_file = _files(folder)
+    json_file, npz_file = evaluation_files(folder)
     try:
         record: dict[str, Any] = json.loads(json_file.read_text())
     except (OSError, ValueError):  # not there, or damaged
@@ -73,7 +73,7 @@ def _is_whole(npz_file: Path) -> bool:
         return False
 
 
-def evaluate(
+def measure_run(
     folder: RunFolder,
     n: int,
     samples: int,
@@ -84,9 +84,9 @@ def evaluate(
     """Measure a run's network and keep the result: evaluation.npz, then evaluation.json.
 
     Images, corruptions and their noise depend on the test set, `n` and `seed` alone, so that runs
-    on one data set compare image by image. float32, on the GPU if there is one. With n=1000 the
-    network sees 75,000 corrupted images, 2,000 explanations and 4,200 images for insertion and
-    deletion.
+    on one data set compare image by image, whatever part of the test set each was tested on.
+    float32, on the GPU if there is one. With n=1000 the network sees 75,000 corrupted images, 2,000
+    explanations and 11,400 images for insertion and deletion.
 
     Args:
         n: test images; all if there are fewer.
@@ -97,28 +97,46 @@ def evaluate(
         The content of evaluation.json. Accuracies are 0..1. "corruptions" has the accuracy at
         severities 1 to 5 of each; "maps" the mean, 95% interval and number of images of each
         measure, for the true class; "degenerate" counts the true classes' maps that say nothing.
+        "maps" also has "excess": "random" (the map with its cells in random places) and "centre"
+        (a Gaussian), each with the mean difference of insertion and of deletion to that map on the
+        same images. Scores of different networks fall at different paces whatever is removed
+        (arXiv 2303.14608), so between networks it is the excess that compares.
 
     Raises:
-        UserError: not a run folder, no such checkpoint, no test set, or a network that says NaN.
+        UserError: not a run folder, no such checkpoint, nothing can be written there, no test set,
+            or a network whose outputs are NaN.
     """
     asked = _asked(
         folder, n, samples, seed, checkpoint
     )  # before the imports: it is quick to refuse
+    _require_writable(folder)
 
     import torch
     from torchmetrics.classification import MulticlassCalibrationError
 
     from augcam.data.corruptions import CORRUPTIONS, SEVERITIES, corrupt
     from augcam.explain import cam
-    from augcam.explain.faithfulness.baselines import concentration
-    from augcam.explain.faithfulness.evaluate import interval
-    from augcam.explain.faithfulness.insertion import insertion_deletion
+    from augcam.explain.faithfulness.baselines import centre_map, shuffled
+    from augcam.explain.faithfulness.concentration import concentration
+    from augcam.explain.faithfulness.insertion import insertions_deletions
+    from augcam.explain.faithfulness.maps import cleaned, enlarged, pixel_ranks
     from augcam.runs.finished_run import open_run
+    from augcam.statistics.bootstrap import interval
     from augcam.training.hardware import environment
 
     began = time.perf_counter()
     run = open_run(folder, checkpoint, progress)
     index = subset(run.labels, n, seed)
+    tested = tested_images(folder)
+    if tested is not None and tested < len(run.labels):
+        progress.console.print(
+            f"{folder} was tested on {tested:,} of {len(run.labels):,} test images "
+            f"(trainer.limit_test_batches); measured here are {len(index):,} of all "
+            f"{len(run.labels):,}, as for every run",
+            soft_wrap=True,
+            markup=False,
+            highlight=False,
+        )
     images, labels = run.images[index], run.labels[index]
     size = (images.shape[1], images.shape[2])
     (layer,) = cam.layer_names(run.network, (asked["layer"],), size)
@@ -126,24 +144,24 @@ def evaluate(
     device = next(run.network.parameters()).device
     batch = 200 if device.type == "cpu" else 1000
     # In images through the network; an explanation is a forward and a backward pass.
-    work = len(index) * (len(CORRUPTIONS) * len(SEVERITIES) + 6) + len(chosen) * 21
+    work = len(index) * (len(CORRUPTIONS) * len(SEVERITIES) + 6) + len(chosen) * 57
     task = progress.add_task("maps", total=work)
 
-    found: dict[str, list[torch.Tensor]] = {"logits": [], "true": [], "predicted": []}
+    outputs: dict[str, list[torch.Tensor]] = {"logits": [], "true": [], "predicted": []}
     with cam.GradCAM(run.network, layers=(layer,), method=asked["method"]) as explain:
         for part in _parts(len(index), batch):
             inputs = run.normalize(images[part])
             true = explain(inputs, torch.from_numpy(labels[part]))
-            found["logits"].append(true.logits.cpu())
-            found["true"].append(true[layer].raw.cpu())
-            found["predicted"].append(explain(inputs)[layer].raw.cpu())
+            outputs["logits"].append(true.logits.cpu())
+            outputs["true"].append(true[layer].raw.cpu())
+            outputs["predicted"].append(explain(inputs)[layer].raw.cpu())
             progress.update(task, advance=6 * len(inputs))
-    probabilities = torch.cat(found["logits"]).softmax(dim=1)
-    maps = torch.cat(found["true"])
+    probabilities = torch.cat(outputs["logits"]).softmax(dim=1)
+    maps = torch.cat(outputs["true"])
     nothing = int((~probabilities.isfinite().all(dim=1)).sum())
     if nothing:
         raise UserError(
-            f"run={folder}: its network says NaN of {nothing} of {len(index)} images; the training "
+            f"run={folder}: its network gives NaN for {nothing} of {len(index)} images; the training "
             "diverged, and there is nothing to measure"
         )
     ece = MulticlassCalibrationError(len(run.classes), n_bins=15)
@@ -153,18 +171,41 @@ def evaluate(
         return run.predict(inputs)
 
     progress.update(task, description="insertion and deletion")
-    curves = insertion_deletion(
+    inputs = run.normalize(images[chosen])
+    cells = maps[chosen].relu().numpy()
+    orders = {
+        "map": cells,
+        "random": shuffled(cells, seed),
+        "centre": centre_map(inputs),
+    }
+    curves = insertions_deletions(
         predict,
-        run.normalize(images[chosen]),
-        cam.heatmap(maps[chosen], cam.map_status(maps[chosen]), size),
+        inputs,
+        {
+            name: pixel_ranks(enlarged(cleaned(order)[0], *inputs.shape[2:]), seed)
+            for name, order in orders.items()
+        },
         torch.from_numpy(labels[chosen]),
-        seed=seed,
+        steps=10,
+        baseline=None,
         batch=batch,
     )
-    measures = {
-        "insertion": curves.insertion,
-        "deletion": curves.deletion,
-        "concentration": concentration(maps),
+
+    def summary(values: np.ndarray) -> dict[str, Any]:
+        return interval(values, seed)._asdict() | {"n": len(values)}
+
+    ours = curves["map"]
+    measures: dict[str, Any] = {
+        "insertion": summary(ours.insertion),
+        "deletion": summary(ours.deletion),
+        "concentration": summary(concentration(maps)),
+        "excess": {
+            name: {
+                "insertion": summary(ours.insertion - curves[name].insertion),
+                "deletion": summary(ours.deletion - curves[name].deletion),
+            }
+            for name in ("random", "centre")
+        },
     }
 
     corruptions: dict[str, list[float]] = {}
@@ -175,8 +216,8 @@ def evaluate(
             right = 0
             for part in _parts(len(index), batch):
                 corrupted = corrupt(images[part], index[part], name, severity, seed)
-                said = predict(run.normalize(corrupted)).argmax(dim=1).cpu().numpy()
-                right += int((said == labels[part]).sum())
+                predicted = predict(run.normalize(corrupted)).argmax(dim=1).cpu().numpy()
+                right += int((predicted == labels[part]).sum())
             corruptions[name].append(right / len(index))
         line = "  ".join(f"{accuracy:6.1%}" for accuracy in corruptions[name])
         progress.console.print(f"{name:<18}{line}", markup=False, highlight=False)
@@ -191,10 +232,7 @@ def evaluate(
         "accuracy": float((probabilities.argmax(dim=1).numpy() == labels).mean()),
         "ece": float(ece(probabilities, torch.from_numpy(labels))),
         "corruptions": corruptions,
-        "maps": {
-            name: interval(values, seed)._asdict() | {"n": len(values)}
-            for name, values in measures.items()
-        },
+        "maps": measures,
         "degenerate": int((cam.map_status(maps) != cam.STATUSES.index("ok")).sum()),
         "asked": asked,
         "seconds": round(time.perf_counter() - began, 1),
@@ -208,22 +246,54 @@ def evaluate(
         label=labels.astype(np.uint16),
         probabilities=probabilities.numpy().astype(np.float16),
         map_true=maps.numpy().astype(np.float32),
-        map_predicted=torch.cat(found["predicted"]).numpy().astype(np.float32),
+        map_predicted=torch.cat(outputs["predicted"]).numpy().astype(np.float32),
     )
     return record
+
+
+def tested_images(folder: RunFolder) -> int | None:
+    """How many test images the run's own test covered; None if it kept no predictions."""
+    try:
+        with np.load(folder.predictions_file) as saved:
+            return len(saved["label"])
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        return None
+
+
+def _require_writable(folder: RunFolder) -> None:
+    """Write a byte in the folder now: what follows takes minutes, and would be lost at the end.
+
+    Raises:
+        UserError: nothing can be written there.
+    """
+    probe = folder.path / f".evaluation.{os.getpid()}"
+    try:
+        try:
+            probe.write_bytes(b"0")
+        finally:
+            probe.unlink(missing_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"run={folder}: nothing can be written there ({error.strerror}); make it writable or "
+            "free space, or evaluate a copy of the folder"
+        ) from None
+    for file in evaluation_files(folder):
+        if file.is_dir():
+            raise UserError(f"{file}: a folder is in the way of the file; remove it")
 
 
 def _parts(count: int, batch: int) -> Iterator[slice]:
     return (slice(start, start + batch) for start in range(0, count, batch))
 
 
-def _files(folder: RunFolder) -> tuple[Path, Path]:
+def evaluation_files(folder: RunFolder) -> tuple[Path, Path]:
+    """evaluation.json and evaluation.npz of a run."""
     return folder.path / "evaluation.json", folder.path / "evaluation.npz"
 
 
 def _keep(folder: RunFolder, record: dict[str, Any], **arrays: np.ndarray) -> None:
     """Write both files; whoever sees the JSON has the arrays that belong to it."""
-    json_file, npz_file = _files(folder)
+    json_file, npz_file = evaluation_files(folder)
     json_file.unlink(missing_ok=True)
     with atomic_file(npz_file) as file:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
@@ -233,7 +303,7 @@ def _keep(folder: RunFolder, record: dict[str, Any], **arrays: np.ndarray) -> No
 def _asked(
     folder: RunFolder, n: int, samples: int, seed: int, checkpoint: Checkpoint
 ) -> dict[str, Any]:
-    """What an evaluation follows from: with all of it the same, another would find the same.
+    """What an evaluation depends on: with all of it the same, another would give the same.
 
     Raises:
         UserError: not a run folder, or no such checkpoint.

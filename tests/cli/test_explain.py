@@ -11,6 +11,12 @@ import torch
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from augcam.cli.explain import main
+from augcam.explain.cam import METHODS
+from augcam.runs.build import build_network
+from augcam.runs.finished_run import open_run, untrained_network
+from augcam.runs.run_folder import RunFolder
+from augcam.viz.terminal import progress_bars
 from tests.cli.test_train import TINY
 from tests.conftest import explain, train_py
 
@@ -30,11 +36,13 @@ def test_galleries_page_record_and_tensorboard(run):
     done = explain(f"run={run}", "n=2", "layers=layer3,layer4")
     assert done.returncode == 0, done.stderr
     out = run / "explain"
-    assert {p.name for p in out.iterdir()} >= {"index.html", "explain.json", "misclassified.png"}
-    page = (out / "index.html").read_text()
+    names = {"index.html", "galleries.html", "galleries.json", "misclassified.png"}
+    assert {p.name for p in out.iterdir()} >= names
+    assert "<a href='galleries.html'>" in (out / "index.html").read_text()
+    page = (out / "galleries.html").read_text()
     assert "<script" not in page
     assert "http" not in page.replace("http-equiv", "")
-    report = json.loads((out / "explain.json").read_text())
+    report = json.loads((out / "galleries.json").read_text())
     with np.load(run / "test_predictions.npz") as saved:
         for image in report["images"]:
             index = image["index"]
@@ -49,7 +57,7 @@ def test_galleries_page_record_and_tensorboard(run):
 def test_classes_narrow_the_galleries(run):
     done = explain(f"run={run}", "n=3", "classes=circle,ring", "layers=layer4")
     assert done.returncode == 0, done.stderr
-    report = json.loads((run / "explain" / "explain.json").read_text())
+    report = json.loads((run / "explain" / "galleries.json").read_text())
     assert {image["true"] for image in report["images"]} <= {"circle", "ring"}
 
 
@@ -69,9 +77,12 @@ def test_every_mode_of_picture_and_the_bad_ones_listed(run, tmp_path):
 
     done = explain(f"run={run}", f"images={tmp_path}/*.*", "layers=layer4")
     assert done.returncode == 0, done.stderr
-    report = json.loads((run / "explain" / "explain.json").read_text())
+    report = json.loads((run / "explain" / "pictures.json").read_text())
     shown = {Path(image["file"]).name for image in report["images"]}
     assert shown == {path.name for path in tmp_path.glob("good_*")}
+    # Overlays at the picture's own size, not a stamp of the network's 32 pixels.
+    with Image.open(run / "explain" / "pictures" / "001.png") as first:
+        assert first.width > 5 * 40
     for path in tmp_path.glob("bad_*"):
         lines = [line for line in done.stderr.splitlines() if path.name in line]
         assert len(lines) == 1, path.name
@@ -83,14 +94,40 @@ def test_checks_print_a_table_with_the_baselines(run):
         f"run={run}", "check=localisation,concentration", "samples=20", "n=1", "layers=layer4"
     )
     assert done.returncode == 0, done.stderr
-    rows = json.loads((run / "explain" / "explain.json").read_text())["checks"]
-    assert {row["method"] for row in rows} >= {"gradcam", "layercam", "random", "centre", "edge"}
-    # A random map has its maximum on the object as often as the object has pixels.
-    (share,) = (
-        row["mean"] for row in rows
-        if row["method"] == "random" and row["measure"] == "localisation_energy"
-    )  # fmt: skip
-    assert 0.05 < share < 0.4
+    rows = json.loads((run / "explain" / "check.json").read_text())["checks"]
+    assert {row["method"] for row in rows} >= {"gradcam", "layercam", "centre", "edge"}
+    # Shuffled cells have as much of their mass on the object as the object has pixels.
+    for row in rows:
+        if row["measure"] == "localisation_energy" and row["layer"]:
+            assert 0.05 < row["mean"] - row["over_random"] < 0.4
+
+
+def test_a_fifth_method_is_one_function(run, monkeypatch, capsys):
+    monkeypatch.setitem(METHODS, "activation", lambda activations, gradients: activations.sum(1))
+    main([f"run={run}", "check=all", "samples=12", "layers=layer4"])
+    rows = json.loads((run / "explain" / "check.json").read_text())["checks"]
+    measures = {row["measure"] for row in rows if row["method"] == "activation"}
+    assert measures >= {"insertion", "road", "sanity_spearman", "localisation_pointing"}
+    assert "activation layer4" in capsys.readouterr().out
+    page = (run / "explain" / "check.html").read_text()
+    assert "activation layer4" in page
+    # What was made before is still there, and the index leads to all of it.
+    index = (run / "explain" / "index.html").read_text()
+    for part in ("check", "galleries"):
+        assert (run / "explain" / f"{part}.html").is_file()
+        assert f"<a href='{part}.html'>" in index
+
+
+def test_the_check_starts_from_weights_as_training_does(run):
+    with progress_bars() as progress:
+        opened = open_run(RunFolder(run), "last", progress)
+    one, two, again = (untrained_network(opened, seed).layer4[0].conv2.weight for seed in (0, 1, 0))
+    # He, fan out: sqrt(2 / (9 * channels)); nn.Conv2d's own is a 2.4th of that.
+    assert float(one.std()) == pytest.approx((2 / (9 * one.shape[0])) ** 0.5, rel=0.1)
+    assert torch.equal(one, again)
+    assert not torch.equal(one, two)
+    torch.manual_seed(opened.folder.config().seed)
+    assert not torch.equal(one, build_network(opened.folder.config(), 10).layer4[0].conv2.weight)
 
 
 @pytest.mark.parametrize(
@@ -102,6 +139,7 @@ def test_checks_print_a_table_with_the_baselines(run):
         (["run={run}", "method=gradcm"], ["gradcm", "gradcam"]),
         (["run={run}", "classes=dog"], ["dog", "circle"]),
         (["run={run}", "images=/nothing/*.png"], ["/nothing/*.png", "no file"]),
+        (["run={run}", "images=/"], ["images=/", "a folder"]),
         (["run={run}", "n=0"], ["n=0"]),
         (["run={run}", "layer=layer4"], ["layer", "layers"]),
         (["run={run}", "check=road2"], ["road2", "road"]),

@@ -1,9 +1,4 @@
-"""What needs a finished run's network, computed once and kept in the run's folder.
-
-python -m augcam.evaluate run=outputs/DATE_TIME_NAME_ID
-
-torch and what needs it are imported late: a run that is evaluated already is told in a second.
-"""
+"""`augcam evaluate`: measure a finished run, or all of a sweep."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,13 +8,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from rich import get_console
 
 from augcam.cli.arguments import options
-from augcam.evaluation import Checkpoint, _files, evaluate, kept
+from augcam.evaluation import Checkpoint, evaluation_files, kept, measure_run
 from augcam.runs.run_folder import RunFolder
 from augcam.viz.terminal import progress_bars
 
 USAGE = """
 Measure a finished run on a subset of the test images, stratified by class: calibration, accuracy
-under 15 corruptions x 5 severities, Grad-CAM maps and how true and how concentrated they are. Writes
+under 15 corruptions x 5 severities, Grad-CAM maps and how faithful and how concentrated they are. Writes
 DIR/evaluation.json and DIR/evaluation.npz, which python -m augcam.report reads. What is there already
 is not computed again.
 
@@ -57,14 +52,14 @@ def main(arguments: list[str]) -> None:
 
 def evaluate_once(folder: RunFolder, settings: dict[str, Any]) -> None:
     """Evaluate one run with a progress bar, unless that is done already; say what came out."""
-    json_file, _ = _files(folder)
+    json_file, _ = evaluation_files(folder)
     console = get_console()
     record = kept(folder, **settings)
     if record:
         console.print(f"already evaluated: {json_file}", soft_wrap=True, markup=False)
         return
     with progress_bars() as progress:
-        record = evaluate(folder, **settings, progress=progress)
+        record = measure_run(folder, **settings, progress=progress)
     robust = np.mean(list(record["corruptions"].values()))
     console.print(
         f"{record['images']:,} of {record['test_images']:,} test images: accuracy "

@@ -1,70 +1,148 @@
-"""Rows of pictures that explain images: smooth maps beside their cells, layer by layer."""
+"""Galleries of test images: what a run's network gets right and wrong, and where it looks."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
 
-from augcam.explain.cam import GradCAM, Maps
-from augcam.explain.overlay import overlay
-
-
-def explain(
-    network: nn.Module, images: Tensor, targets: Tensor, layers: Sequence[str], method: str
-) -> Maps:
-    """The maps of images (B, 3, H, W) at each layer, for targets as `GradCAM` takes them."""
-    with GradCAM(network, layers=layers, method=method) as cam:
-        return cam(images, targets)
+from augcam.errors import UserError, nearest
+from augcam.explain.cam import Maps
+from augcam.explain.faithfulness.concentration import concentration
+from augcam.explain.rows import explain_images, headings, row
+from augcam.runs.finished_run import FinishedRun
+from augcam.viz.grid import captioned_grid, save_png
+from augcam.viz.page import Block, Picture, Section, Table
 
 
-def headings(layers: Sequence[str], maps: Maps, side: int) -> list[str]:
-    """The columns of `row`: the layers with their size in cells, coarse ones twice."""
-    columns = ["image"]
-    for layer in layers:
-        height, width = maps[layer].raw.shape[1:]
-        columns.append(f"{layer}\n{height}x{width}")
-        if is_coarse(maps, layer, side):
-            columns.append(f"{layer}\ncells")
-    return columns
-
-
-def row(shown: np.ndarray, maps: Maps, number: int, layers: Sequence[str]) -> list[np.ndarray]:
-    """One image beside its overlays at each layer.
-
-    A smooth overlay hides how few cells it comes from: where a cell is four pixels wide or more, the
-    cells are shown beside it.
+def galleries(
+    run: FinishedRun,
+    *,
+    layers: Sequence[str],
+    method: str,
+    n: int,
+    classes: Sequence[str] = (),
+    seed: int = 0,
+) -> tuple[list[Section], list[dict[str, Any]]]:
+    """Correct, misclassified and most confused test images, each with its maps.
 
     Args:
-        shown: uint8 (H, W, 3), the image that the maps are of.
-        maps: of a batch; `number` is the image's place in it.
         layers: in the order of the columns.
+        method: one of `augcam.explain.cam.METHODS`.
+        n: images of each gallery.
+        classes: true classes to choose from; all if empty.
+        seed: of the choice of correct images.
+
+    Raises:
+        UserError: an unknown class.
 
     Returns:
-        uint8 (H, W, 3) pictures, as many as `headings`.
+        The page's sections (their PNGs written), and a record of every image shown.
     """
-    pictures = [shown]
-    for layer in layers:
-        found = maps[layer]
-        status = found.status[number]
-        heat = found.heatmap[number].cpu().numpy()
-        pictures.append(overlay(shown, heat, status))
-        if is_coarse(maps, layer, shown.shape[0]):
-            pictures.append(overlay(shown, cells(found.raw[number], shown.shape[:2]), status))
-    return pictures
+    allowed = np.ones(len(run.labels), bool)
+    if classes:
+        for name in classes:
+            if name not in run.classes:
+                raise UserError(f"classes={name}: unknown; {nearest(name, run.classes)}")
+        allowed = np.isin(run.labels, [run.classes.index(name) for name in classes])
+    right = run.predicted == run.labels
+    confusion = np.zeros((len(run.classes),) * 2, np.int64)
+    np.add.at(confusion, (run.labels[allowed], run.predicted[allowed]), 1)
+    pairs = confused_pairs(confusion, run.classes, count=5)
+
+    sections, records = [], []
+    for name, heading, text, chosen in (
+        (
+            "confused",
+            "The most confused pairs of classes",
+            "Of each pair, the image that the network is surest about and wrong.",
+            _one_of_each_pair(run, pairs),
+        ),
+        (
+            "misclassified",
+            "Misclassified",
+            "The test images that the network gets wrong most confidently.",
+            choose(~right & allowed, run.confidence, n, seed, confident=True),
+        ),
+        (
+            "correct",
+            "Correct",
+            "Test images that it gets right, chosen at random.",
+            choose(right & allowed, run.confidence, n, seed, confident=False),
+        ),
+    ):
+        if len(chosen) == 0:
+            sections.append(Section(heading, "There are none."))
+            continue
+        path = run.folder.path / "explain" / f"{name}.png"
+        records += draw_gallery(run, chosen, path, layers, method)
+        blocks: list[Block] = [Picture(path, _HOW_TO_READ)]
+        if name == "confused":
+            lines = [(t, p, str(count), f"{share:.1%}") for t, p, count, share in pairs]
+            blocks.insert(
+                0, Table(("true class", "predicted", "images", "of the true class"), lines)
+            )
+        sections.append(Section(heading, text, blocks=blocks))
+    return sections, records
 
 
-def is_coarse(maps: Maps, layer: str, side: int) -> bool:
-    """Whether a cell of the layer's map covers at least four pixels of an image `side` pixels high."""
-    return int(maps[layer].raw.shape[1]) * 4 <= side
+_HOW_TO_READ = (
+    "Three rows an image: what speaks for the class that the network predicted, for the true class "
+    "(for correct images: the runner-up), and for the first against the second. Red is evidence; a grey "
+    "picture has none. Where a layer has few cells they stand beside the smooth map."
+)
 
 
-def cells(raw: Tensor, size: Sequence[int]) -> np.ndarray:
-    """The positive part of one raw map (h, w) as flat cells at `size` (H, W), in [0, 1]."""
-    positive = raw.relu().float()[None, None]
-    enlarged = F.interpolate(positive, tuple(size), mode="nearest-exact")[0, 0]
-    return (enlarged / enlarged.max().clamp_min(torch.finfo(torch.float32).tiny)).cpu().numpy()
+def _one_of_each_pair(run: FinishedRun, pairs: Sequence[tuple[str, str, int, float]]) -> np.ndarray:
+    found = []
+    for true, predicted, _count, _share in pairs:
+        wanted = (run.labels == run.classes.index(true)) & (
+            run.predicted == run.classes.index(predicted)
+        )
+        found += choose(wanted, run.confidence, 1, 0, confident=True).tolist()
+    return np.array(found, np.int64)
+
+
+def draw_gallery(
+    run: FinishedRun, chosen: np.ndarray, path: Path, layers: Sequence[str], method: str
+) -> list[dict[str, Any]]:
+    """Draw the test images `chosen`, int (M,), three rows each, into `path`; one record an image."""
+    shown = run.images[chosen]
+    inputs = run.normalize(shown)
+    logits = run.predict(inputs)
+    order = logits.argsort(dim=1, descending=True)
+    first = order[:, 0]
+    truth = torch.from_numpy(run.labels[chosen]).to(first)
+    second = torch.where(truth == first, order[:, 1], truth)
+    targets = (first, second, torch.stack([first, second], dim=1))
+    maps = [explain_images(run.network, inputs, t, layers, method) for t in targets]
+    rows, captions, records = [], [], []
+    for i, index in enumerate(chosen):
+        predicted, other = run.classes[int(first[i])], run.classes[int(second[i])]
+        confidence = float(logits[i, first[i]])
+        label = run.classes[int(truth[i])]
+        lines = (
+            f"test {index}: {label} → {predicted}\n{confidence:.0%}; here: {predicted}",
+            f"{other}, {float(logits[i, second[i]]):.0%}",
+            f"{predicted} against {other}",
+        )
+        for found, line in zip(maps, lines, strict=True):
+            rows.append(row(shown[i], found, i, layers))
+            captions.append(line)
+        shares = {layer: concentration(maps[0][layer].raw) for layer in layers}
+        records.append(
+            {
+                "index": int(index),
+                "true": label,
+                "predicted": predicted,
+                "confidence": confidence,
+                "maps": map_statistics(maps[0], i, shares),
+            }
+        )
+    columns = headings(layers, maps[0], shown.shape[1])
+    save_png(captioned_grid(rows, captions, columns), path)
+    return records
 
 
 def choose(

@@ -11,6 +11,7 @@ import torch
 from rich.progress import Progress
 from torch import Tensor, nn
 
+from augcam.config.model import ResNetConfig
 from augcam.data.datasets.base import ImageDataset, check_fingerprint
 from augcam.data.datasets.stored import StoredImages
 from augcam.data.normalize import normalize
@@ -150,6 +151,22 @@ def open_run(
         predicted.astype(np.int64),
         confidence.astype(np.float32),
     )
+
+
+def untrained_network(run: FinishedRun, seed: int) -> nn.Module:
+    """A network as the run's training started: its config's own initialisation, drawn by `seed`.
+
+    Filters that are computed from the data, and not learnt, are the run's.
+    """
+    with torch.random.fork_rng(range(torch.cuda.device_count())):
+        # Not the seed itself: the run may have started with that, from the very same weights.
+        torch.manual_seed(int(np.random.SeedSequence(seed, spawn_key=(1,)).generate_state(1)[0]))
+        network = build_network(run.folder.config(), len(run.classes))
+    model = run.folder.config().model
+    if isinstance(model, ResNetConfig) and model.whiten:
+        fixed = network.get_parameter("conv1.0.weight").data
+        fixed.copy_(run.network.get_parameter("conv1.0.weight").data)
+    return network.eval()
 
 
 def kept_predictions(folder: RunFolder) -> tuple[np.ndarray, np.ndarray] | None:

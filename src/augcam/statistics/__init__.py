@@ -3,6 +3,8 @@
     intervals.py      a mean and its interval
     comparisons.py    two groups of runs, whose spreads and numbers may differ
     families.py       several comparisons on one page: Holm, Benjamini-Hochberg, "the best of them"
+    bootstrap.py      a mean over images and its interval
+    paired.py         the same images under two conditions, many comparisons at once
     permutation.py    whether groups of networks lie further apart than chance puts them
 
 docs/statistics.md explains the choice in words; bench/claims.py measures the error rates of the page.

@@ -1,6 +1,6 @@
 """One self-contained HTML page, and the same as Markdown: pictures inside it, no script, no network.
 
-Texts are plain, with two marks of Markdown: `code` and **bold**.
+Texts are plain, with three marks of Markdown: `code`, **bold** and [links](to.html) to pages beside.
 """
 
 import base64
@@ -217,7 +217,8 @@ def _is_number(text: str) -> bool:
 
 def _inline(text: str) -> str:
     text = re.sub(r"`([^`]+)`", lambda match: _code(match[1]), html.escape(text))
-    return re.sub(r"\*\*([^*]+)\*\*", r"<b>\1</b>", text)
+    text = re.sub(r"\*\*([^*]+)\*\*", r"<b>\1</b>", text)
+    return re.sub(r"\[([\w. -]+)\]\(([\w-]+\.html)\)", r"<a href='\2'>\1</a>", text)
 
 
 def _code(text: str) -> str:

@@ -11,13 +11,16 @@ from scipy import stats
 from torch import Tensor, nn
 
 from augcam.errors import UserError
-from augcam.explain.faithfulness.baselines import baselines, concentration
-from augcam.explain.faithfulness.evaluate import BETTER, CHECKS, evaluate, interval
+from augcam.explain.faithfulness.baselines import centre_map, edge_map, shuffled
+from augcam.explain.faithfulness.concentration import concentration
 from augcam.explain.faithfulness.insertion import insertion_deletion
 from augcam.explain.faithfulness.localisation import energy_share, mosaics, pointing_game
+from augcam.explain.faithfulness.maps import Stream, stream
+from augcam.explain.faithfulness.measure import BETTER, CHECKS, Measured, measure_faithfulness
 from augcam.explain.faithfulness.randomisation import cascading_randomisation, similarity
 from augcam.explain.faithfulness.road import impute, road
 from augcam.explain.faithfulness.sensitivity import max_sensitivity
+from augcam.statistics.paired import sign_flip_test
 
 
 @pytest.fixture(autouse=True)
@@ -330,7 +333,9 @@ class TestSimilarity:
         for number, (first, second) in enumerate(zip(one, two, strict=True)):
             first = (first - first.min()) / np.ptp(first)
             second = (second - second.min()) / np.ptp(second)
-            expected = metrics.structural_similarity(first, second, win_size=window, data_range=1.0)
+            expected = metrics.structural_similarity(
+                first, second, win_size=window, data_range=1.0, use_sample_covariance=False
+            )
             assert found.ssim[number] == pytest.approx(expected)
             expected = stats.spearmanr(first.ravel(), second.ravel()).statistic
             assert found.spearman[number] == pytest.approx(expected)
@@ -424,6 +429,27 @@ class TestCascadingRandomisation:
         assert found.similarity["input"].spearman.shape == (3, 4)
         assert found.similarity["input"].ssim.shape == (3, 4)
         assert np.abs(found.similarity["input"].spearman[-1]).mean() < 0.9
+
+    def test_the_weights_are_those_of_the_untrained_network(self):
+        model, untrained, states = tiny(), Tiny().eval(), []
+        with torch.no_grad():
+            untrained.fc.weight.normal_(0, 7)
+
+        def explain(network, images, targets):
+            states.append(copy.deepcopy(network.state_dict()))
+            return gradient(network, images, targets)
+
+        cascading_randomisation(model, explain, self.images, self.targets, untrained=untrained)
+        assert torch.equal(states[1]["fc.weight"], untrained.fc.weight)
+        assert not torch.equal(states[1]["norm.weight"], untrained.norm.weight)
+        last, expected = states[-1], untrained.state_dict()
+        assert all(torch.equal(last[name], expected[name]) for name in expected)
+
+    def test_an_untrained_network_of_another_architecture_is_refused(self):
+        other = Tiny()
+        other.fc = nn.Linear(4, 6)
+        with pytest.raises(UserError, match="another architecture: its fc does not fit"):
+            cascading_randomisation(tiny(), gradient, self.images, self.targets, untrained=other)
 
     def test_the_model_and_the_global_random_state_are_untouched(self):
         model = tiny()
@@ -547,7 +573,7 @@ class TestConcentration:
 
 class TestBaselines:
     def test_centre_is_a_gaussian_about_the_middle(self):
-        centre = baselines(pictures(2, side=9))["centre"][1]
+        centre = centre_map(pictures(2, side=9))[1]
         assert np.unravel_index(centre.argmax(), centre.shape) == (4, 4)
         assert centre[4, 4] == 1
         # 2.25 pixels are one standard deviation: exp(-(2/2.25)^2 / 2) two pixels away.
@@ -557,53 +583,67 @@ class TestBaselines:
     def test_edge_equals_scikit_image(self):
         filters = pytest.importorskip("skimage.filters")
         images = pictures(2, side=12)
-        edge = baselines(images)["edge"]
-        for image, found in zip(images, edge, strict=True):
+        for image, found in zip(images, edge_map(images), strict=True):
             grey = image.mean(0).numpy()
             expected = np.hypot(filters.sobel_h(grey), filters.sobel_v(grey))
             assert found == pytest.approx(expected / expected.max(), abs=1e-5)
 
     def test_a_flat_image_has_no_edges(self):
-        assert not baselines(torch.ones(1, 3, 4, 4))["edge"].any()
+        assert not edge_map(torch.ones(1, 3, 4, 4)).any()
 
-    def test_random_follows_the_seed(self):
-        one, two, three = (baselines(pictures(), seed)["random"] for seed in (1, 1, 2))
-        assert np.array_equal(one, two)
-        assert not np.array_equal(one, three)
-        assert all(maps.dtype == np.float32 for maps in baselines(pictures()).values())
+    def test_shuffled_keeps_the_cells_of_each_image_and_moves_them(self):
+        maps = np.random.default_rng(0).random((5, 4, 6))
+        found = shuffled(maps, seed=1)
+        assert np.array_equal(np.sort(found.reshape(5, -1)), np.sort(maps.reshape(5, -1)))
+        assert all((one != other).any() for one, other in zip(found, maps, strict=True))
+        places = [np.argsort(one.ravel()) for one in shuffled(np.tile(maps[0], (5, 1, 1)), seed=1)]
+        assert len({tuple(place) for place in places}) == 5  # an order of its own for each image
+
+    def test_equal_maps_are_shuffled_alike_and_the_seed_decides(self):
+        maps = np.random.default_rng(0).random((3, 4, 4))
+        assert np.array_equal(shuffled(maps, 1), shuffled(maps.copy(), 1))
+        assert not np.array_equal(shuffled(maps, 1), shuffled(maps, 2))
 
 
-class TestInterval:
-    def test_agrees_with_scipy(self):
-        values = np.random.default_rng(0).exponential(size=150)
-        found = interval(values, seed=1)
-        expected = stats.bootstrap(
-            (values,), np.mean, method="percentile", n_resamples=2000, rng=np.random.default_rng(2)
-        ).confidence_interval
-        assert found.mean == pytest.approx(values.mean())
-        assert found.low == pytest.approx(expected.low, abs=0.02)
-        assert found.high == pytest.approx(expected.high, abs=0.02)
-        assert found == interval(values, seed=1)
+class TestStreams:
+    def test_no_two_purposes_and_no_plain_seed_share_a_stream(self):
+        draws = [stream(3, purpose).random() for purpose in Stream]
+        draws += [np.random.default_rng(seed).random() for seed in range(10)]
+        draws += [stream(3, Stream.WEIGHTS, number).random() for number in range(5)]
+        assert len(set(draws)) == len(draws)
 
-    def test_a_wider_level_gives_a_wider_interval(self):
-        values = np.random.default_rng(0).random(50)
-        narrow, wide = interval(values, level=0.5), interval(values, level=0.99)
-        assert wide.low < narrow.low < narrow.mean < narrow.high < wide.high
 
-    def test_nan_is_left_out_and_nothing_has_no_interval(self):
-        assert interval(np.array([np.nan, 2.0, np.nan])) == (2, 2, 2)
-        assert np.isnan(interval(np.array([np.nan]))).all()
+def bars(shown: Tensor) -> Tensor:
+    """A network that looks at detail: what is left of the differences of neighbours."""
+    sharp = (shown[:, :, :, 1:] - shown[:, :, :, :-1]).abs().mean((1, 2, 3))
+    return torch.stack([sharp, -sharp], dim=1)
 
-    def test_many_values_are_resampled_in_blocks(self):
-        values = np.random.default_rng(0).standard_normal(30_000)
-        low, high = interval(values)[1:]
-        # The normal approximation: 2 * 1.96 / sqrt(30000).
-        assert high - low == pytest.approx(2 * 1.96 / np.sqrt(30_000), rel=0.1)
 
-    @pytest.mark.parametrize("level", [0, 1, 95])
-    def test_level_out_of_range(self, level):
-        with pytest.raises(UserError, match="between 0 and 1"):
-            interval(np.ones(3), level=level)
+class TestRandomMaps:
+    """Noise on a coarse grid says nothing, and must not look as if it did."""
+
+    def measured(self, measure: str) -> Measured:
+        images = pictures(60, side=16)
+        noise = np.random.default_rng(5).normal(size=(60, 4, 4)).clip(min=0)
+        found = measure_faithfulness(
+            nn.Linear(1, 1), bars, {"noise": lambda *_: {"coarse": noise}}, images,
+            torch.zeros(60).long(), checks=("insertion_deletion", "road"), batch=60,
+        )  # fmt: skip
+        return next(m for m in found if m.method == "noise" and m.measure == measure)
+
+    @pytest.mark.parametrize("measure", ["insertion", "deletion", "road"])
+    def test_coarse_noise_does_not_differ_from_its_own_random_map(self, measure):
+        one = self.measured(measure)
+        assert one.random is not None
+        assert sign_flip_test((one.values - one.random)[:, None])[0] > 0.05
+
+    def test_it_differs_from_independent_pixels(self):
+        """What the baseline used to be."""
+        one, images = self.measured("deletion"), pictures(60, side=16)
+        fine = np.random.default_rng(6).random((60, 16, 16))
+        old = insertion_deletion(bars, images, fine, torch.zeros(60).long(), batch=60)
+        difference = one.values - old.deletion
+        assert sign_flip_test(difference[:, None])[0] < 0.001
 
 
 class Corner(nn.Module):
@@ -636,7 +676,7 @@ def corner_explainers():
     return {"truth": truth, "nothing": lambda network, images, _: {"fine": images[:, 0] * 0}}
 
 
-class TestEvaluate:
+class TestMeasureFaithfulness:
     def call(self, **changes):
         model = Corner()
         images = pictures(12)
@@ -655,16 +695,15 @@ class TestEvaluate:
             "samples": 2,
             "seed": 3,
         } | changes
-        return evaluate(model, **arguments)
+        return measure_faithfulness(model, **arguments)
 
     def test_the_table(self):
-        rows = self.call()
+        rows = [one.row(seed=3) for one in self.call()]
         makers = list(dict.fromkeys((row["method"], row["layer"]) for row in rows))
         assert makers == [
             ("truth", "coarse"),
             ("truth", "fine"),
             ("nothing", "fine"),
-            ("random", ""),
             ("centre", ""),
             ("edge", ""),
         ]
@@ -694,18 +733,17 @@ class TestEvaluate:
         assert table["truth", "fine", "insertion"]["degenerate"] == 0
         assert table["nothing", "fine", "max_sensitivity"]["n"] == 0
         assert table["truth", "coarse", "max_sensitivity"]["mean"] == 0
-        # The random map is drawn anew for each image it sees; the centre stays where it is.
-        assert table["random", "", "max_sensitivity"]["low"] > 0.3
+        # The centre stays where it is.
         assert table["centre", "", "max_sensitivity"]["mean"] == 0
         assert table["edge", "", "sanity_spearman"]["mean"] == pytest.approx(1)
-        assert abs(table["random", "", "sanity_spearman"]["mean"]) < 0.2
-        assert table["random", "", "insertion"]["over_random"] == 0
+        assert table["centre", "", "insertion"]["over_random"] is None
+        assert table["nothing", "fine", "insertion"]["over_random"] == 0
         for row in rows:
             if row["n"]:
                 assert row["low"] <= row["mean"] <= row["high"]
 
     def test_rows_equal_the_single_functions(self):
-        rows = {(row["method"], row["layer"], row["measure"]): row for row in self.call()}
+        rows = {(one.method, one.layer, one.measure): one for one in self.call()}
         model, images = Corner(), pictures(12)
         with torch.no_grad():
             targets = model(images).argmax(1)
@@ -728,7 +766,7 @@ class TestEvaluate:
             "road": removal.score,
             "max_sensitivity": moved,
         }.items():
-            assert rows["truth", "fine", measure]["mean"] == pytest.approx(values.mean(), rel=1e-6)
+            assert rows["truth", "fine", measure].values == pytest.approx(values, rel=1e-6)
 
     def test_repeats_to_the_bit(self):
         first, second, other = (repr(self.call(seed=seed)) for seed in (3, 3, 4))
@@ -737,8 +775,10 @@ class TestEvaluate:
 
     def test_batches_do_not_matter(self):
         for one, two in zip(self.call(), self.call(batch=5), strict=True):
-            for name in ("mean", "low", "high", "over_random"):
-                assert one[name] == pytest.approx(two[name], abs=1e-6, nan_ok=True)
+            assert one.values == pytest.approx(two.values, abs=1e-6, nan_ok=True)
+            assert (one.random is None) == (two.random is None)
+            if one.random is not None and two.random is not None:
+                assert one.random == pytest.approx(two.random, abs=1e-6)
 
     @pytest.mark.parametrize("checks", [None, *[(check,) for check in CHECKS]])
     def test_progress_ends_at_the_work_foretold(self, checks):
@@ -751,13 +791,13 @@ class TestEvaluate:
 
     def test_without_masks_localisation_is_left_out(self):
         rows = self.call(masks=None)
-        assert not any(row["measure"].startswith("localisation") for row in rows)
+        assert not any(one.measure.startswith("localisation") for one in rows)
         with pytest.raises(UserError, match="needs masks"):
             self.call(masks=None, checks=("localisation",))
 
     def test_only_the_chosen_checks_run(self):
         rows = self.call(checks=("localisation",), predict=None)
-        assert {row["measure"] for row in rows} == {"localisation_pointing", "localisation_energy"}
+        assert {one.measure for one in rows} == {"localisation_pointing", "localisation_energy"}
 
     def test_wrong_requests(self):
         with pytest.raises(UserError, match="unknown checks: rode; there are concentration"):

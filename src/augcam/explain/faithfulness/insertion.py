@@ -1,15 +1,4 @@
-"""Is the map true? Measures of activation maps, with baselines, intervals and a table of all.
-
-A map is judged by what happens when the pixels it names are removed (insertion and deletion,
-ROAD), when the image or the network changes (max-sensitivity, cascading randomisation) and by where
-it points when the answer is known (localisation). Maps, networks and functions come as arguments.
-
-Throughout, B is the number of images and N = H * W of their pixels. Measures come back as one
-float64 per image, NaN where one is undefined. Equal values of a map are ordered at random by the
-seed, the same way for every map of an image; a *degenerate* map (constant, or with a value that is
-not finite) says nothing about any pixel and is ranked like a random one. Everything random follows
-from the seed alone, whatever the batch; only new weights also depend on the kind of device.
-"""
+"""Insertion and deletion: the score as the pixels that a map names come and go."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -20,10 +9,15 @@ from scipy import ndimage
 from torch import Tensor
 
 from augcam.errors import UserError
-from augcam.explain.faithfulness.maps import Maps, Predict, _check_images, _ranks_for, _scores
+from augcam.explain.faithfulness.maps import (
+    MapArray,
+    Predict,
+    check_images,
+    ranks_of,
+    target_scores,
+)
 
 
-# ------------------------------------------------------------------- insertion and deletion
 class InsertionDeletion(NamedTuple):
     """Areas under the curves of `insertion_deletion`, and the curves."""
 
@@ -59,7 +53,7 @@ def blurred(images: Tensor) -> Tensor:
 def insertion_deletion(
     predict: Predict,
     images: Tensor,
-    maps: Maps,
+    maps: MapArray,
     targets: Tensor,
     *,
     steps: int = 10,
@@ -87,12 +81,12 @@ def insertion_deletion(
     Raises:
         UserError: shapes that do not fit, or `steps` out of range.
     """
-    _check_images(images, targets)
-    ranks = {"": _ranks_for(images, maps, seed)}
-    return _insertions_deletions(predict, images, ranks, targets, steps, baseline, batch)[""]
+    check_images(images, targets)
+    ranks = {"": ranks_of(images, maps, seed)}
+    return insertions_deletions(predict, images, ranks, targets, steps, baseline, batch)[""]
 
 
-def _insertions_deletions(
+def insertions_deletions(
     predict: Predict,
     images: Tensor,
     ranks: Mapping[Any, np.ndarray],
@@ -115,9 +109,9 @@ def _insertions_deletions(
     empty = torch.zeros_like(images)
     counts = np.round(np.linspace(0, pixels, steps + 1)).astype(int)
     fractions = counts / pixels
-    whole_score = _scores(predict, lambda part: images[part], targets, batch)
-    empty_score = _scores(predict, lambda part: empty[part], targets, batch)
-    start_score = _scores(predict, lambda part: start[part], targets, batch)
+    whole_score = target_scores(predict, lambda part: images[part], targets, batch)
+    empty_score = target_scores(predict, lambda part: empty[part], targets, batch)
+    start_score = target_scores(predict, lambda part: start[part], targets, batch)
 
     def curve(rank: Tensor, above: Tensor, below: Tensor) -> list[np.ndarray]:
         """Scores with the `count` most important pixels from `above` and the rest from `below`."""
@@ -127,7 +121,7 @@ def _insertions_deletions(
                 rank[part].to(images.device) < count, above[part], below[part]
             )
 
-        return [_scores(predict, mixed(int(count)), targets, batch) for count in counts[1:-1]]
+        return [target_scores(predict, mixed(int(count)), targets, batch) for count in counts[1:-1]]
 
     found = {}
     for key, places in ranks.items():

@@ -1,15 +1,4 @@
-"""Is the map true? Measures of activation maps, with baselines, intervals and a table of all.
-
-A map is judged by what happens when the pixels it names are removed (insertion and deletion,
-ROAD), when the image or the network changes (max-sensitivity, cascading randomisation) and by where
-it points when the answer is known (localisation). Maps, networks and functions come as arguments.
-
-Throughout, B is the number of images and N = H * W of their pixels. Measures come back as one
-float64 per image, NaN where one is undefined. Equal values of a map are ordered at random by the
-seed, the same way for every map of an image; a *degenerate* map (constant, or with a value that is
-not finite) says nothing about any pixel and is ranked like a random one. Everything random follows
-from the seed alone, whatever the batch; only new weights also depend on the kind of device.
-"""
+"""Does a map point at the object? Pointing game, energy, and mosaics whose truth is known."""
 
 from typing import NamedTuple
 
@@ -17,11 +6,10 @@ import numpy as np
 from torch import Tensor
 
 from augcam.errors import UserError
-from augcam.explain.faithfulness.maps import _MOSAIC, Maps, _clean
+from augcam.explain.faithfulness.maps import MapArray, Stream, cleaned, stream
 
 
-# --------------------------------------------------------------------------- localisation
-def pointing_game(maps: Maps, masks: Maps) -> np.ndarray:
+def pointing_game(maps: MapArray, masks: MapArray) -> np.ndarray:
     """Does the maximum lie on the object? (Zhang et al., arXiv 1608.00507, without tolerance)
 
     Of several equal maxima the share inside the mask counts: the expected hit of a random choice.
@@ -42,7 +30,7 @@ def pointing_game(maps: Maps, masks: Maps) -> np.ndarray:
     return (peaks & inside).sum((1, 2)) / peaks.sum((1, 2))
 
 
-def energy_share(maps: Maps, masks: Maps) -> np.ndarray:
+def energy_share(maps: MapArray, masks: MapArray) -> np.ndarray:
     """The share of the map's positive mass on the object (Wang et al., arXiv 1910.01279).
 
     Negative values count as 0; a map without any positive value is taken as spread evenly.
@@ -54,8 +42,8 @@ def energy_share(maps: Maps, masks: Maps) -> np.ndarray:
     return np.where(inside, values, 0).sum((1, 2)) / values.sum((1, 2))
 
 
-def _maps_and_masks(maps: Maps, masks: Maps) -> tuple[np.ndarray, np.ndarray]:
-    values, _ = _clean(maps)
+def _maps_and_masks(maps: MapArray, masks: MapArray) -> tuple[np.ndarray, np.ndarray]:
+    values, _ = cleaned(maps)
     inside = np.asarray(masks.cpu() if isinstance(masks, Tensor) else masks, dtype=bool)
     if inside.shape != values.shape:
         raise UserError(f"masks of the shape {inside.shape} do not fit maps of {values.shape}")
@@ -103,7 +91,7 @@ def mosaics(images: np.ndarray, labels: np.ndarray, *, count: int, seed: int = 0
         raise UserError(
             f"{count} mosaics of {len(classes)} classes: at least 1 and at least 4 are needed"
         )
-    generator = np.random.default_rng([seed, _MOSAIC])
+    generator = stream(seed, Stream.MOSAIC)
     members = {name: np.flatnonzero(labels == name) for name in classes}
     height, width = images.shape[1:3]
     pictures = np.empty((count, 2 * height, 2 * width, images.shape[3]), images.dtype)

@@ -1,17 +1,14 @@
-"""Is the map true? Measures of activation maps, with baselines, intervals and a table of all.
+"""Activation maps as the measures take them: checked, at the image's size, their pixels in order.
 
-A map is judged by what happens when the pixels it names are removed (insertion and deletion,
-ROAD), when the image or the network changes (max-sensitivity, cascading randomisation) and by where
-it points when the answer is known (localisation). Maps, networks and functions come as arguments.
-
-Throughout, B is the number of images and N = H * W of their pixels. Measures come back as one
-float64 per image, NaN where one is undefined. Equal values of a map are ordered at random by the
-seed, the same way for every map of an image; a *degenerate* map (constant, or with a value that is
-not finite) says nothing about any pixel and is ranked like a random one. Everything random follows
-from the seed alone, whatever the batch; only new weights also depend on the kind of device.
+Throughout this package B is the number of images and N = H * W of their pixels. Measures come back
+as one float64 per image, NaN where one is undefined. Equal values of a map are ordered at random by
+the seed, the same way for every map of an image; a *degenerate* map (constant, or with a value that
+is not finite) says nothing about any pixel and is ranked like a random one. Everything random
+follows from the seed alone, whatever the batch; only new weights also depend on the kind of device.
 """
 
 from collections.abc import Callable, Mapping
+from enum import IntEnum
 from typing import Any
 
 import numpy as np
@@ -21,27 +18,41 @@ from torch import Tensor, nn
 
 from augcam.errors import UserError
 
-Maps = Tensor | np.ndarray
+# (B, h, w), higher is more important.
+MapArray = Tensor | np.ndarray
 
-
+# Normalized images (B, 3, H, W) -> probabilities or scores (B, classes).
 Predict = Callable[[Tensor], Tensor]
 
-
 # (network, images (B, 3, H, W), targets (B,)) -> maps (B, h, w) by name: a layer's, usually.
-Explain = Callable[[nn.Module, Tensor, Tensor], Mapping[Any, Maps]]
-
+Explain = Callable[[nn.Module, Tensor, Tensor], Mapping[Any, MapArray]]
 
 # (work done, work in all), in images through the network; called after each batch.
 Progress = Callable[[int, int], None]
 
 
-# So that one seed gives independent streams for different purposes.
-_TIES, _NOISE, _RANDOM_MAP, _RADIUS, _MOSAIC = range(5)
+class Stream(IntEnum):
+    """What random numbers are for: one seed gives each purpose a stream of its own."""
+
+    TIES = 1
+    NOISE = 2
+    SHUFFLE = 3
+    RADIUS = 4
+    MOSAIC = 5
+    WEIGHTS = 6
+    IMAGES = 7
 
 
-# ---------------------------------------------------------------------- maps and their order
-def _clean(maps: Maps) -> tuple[np.ndarray, np.ndarray]:
-    """Maps as float64 (B, h, w), the degenerate ones zero; and which those are, (B,) bool."""
+def stream(seed: int, purpose: Stream, *more: int) -> np.random.Generator:
+    """Random numbers of one seed for one purpose.
+
+    Not `default_rng([seed, key])`: NumPy pads a short entropy with zeros, so that [s, 0] is s.
+    """
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(purpose, *more)))
+
+
+def cleaned(maps: MapArray) -> tuple[np.ndarray, np.ndarray]:
+    """MapArray as float64 (B, h, w), the degenerate ones zero; and which those are, (B,) bool."""
     if isinstance(maps, Tensor):
         maps = maps.detach().cpu().double().numpy()
     values = np.array(maps, dtype=np.float64)
@@ -55,8 +66,8 @@ def _clean(maps: Maps) -> tuple[np.ndarray, np.ndarray]:
     return values, useless
 
 
-def _resized(maps: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Maps at the image's size, bilinear as heatmaps are."""
+def enlarged(maps: np.ndarray, height: int, width: int) -> np.ndarray:
+    """MapArray at the image's size, bilinear as heatmaps are."""
     if maps.shape[1:] == (height, width):
         return maps
     large = F.interpolate(
@@ -65,17 +76,18 @@ def _resized(maps: np.ndarray, height: int, width: int) -> np.ndarray:
     return large[:, 0].numpy()
 
 
-def _ranks(maps: np.ndarray, seed: int) -> np.ndarray:
+def pixel_ranks(maps: np.ndarray, seed: int) -> np.ndarray:
     """Each pixel's place in the order of importance, 0 first: (B, N) int32."""
     flat = maps.reshape(len(maps), -1)
-    ties = np.random.default_rng([seed, _TIES]).random(flat.shape)
+    ties = stream(seed, Stream.TIES).random(flat.shape)
     order = np.lexsort((ties, -flat), axis=-1)
     ranks = np.empty(flat.shape, dtype=np.int32)
     np.put_along_axis(ranks, order, np.arange(flat.shape[1], dtype=np.int32)[None], axis=1)
     return ranks
 
 
-def _check_images(images: Tensor, targets: Tensor) -> None:
+def check_images(images: Tensor, targets: Tensor) -> None:
+    """Refuse, with a UserError, images that are not (B, C, H, W) or targets that are not (B,)."""
     if images.ndim != 4 or 0 in images.shape:
         raise UserError(
             f"images have the shape {tuple(images.shape)}; "
@@ -88,17 +100,18 @@ def _check_images(images: Tensor, targets: Tensor) -> None:
         )
 
 
-def _ranks_for(images: Tensor, maps: Maps, seed: int) -> np.ndarray:
-    values, _ = _clean(maps)
+def ranks_of(images: Tensor, maps: MapArray, seed: int) -> np.ndarray:
+    """`pixel_ranks` of maps that must have the images' size: (B, N) int32."""
+    values, _ = cleaned(maps)
     if values.shape != (len(images), *images.shape[2:]):
         raise UserError(
             f"maps of the shape {values.shape} do not fit images of the shape "
             f"{tuple(images.shape)}: one value for each pixel of each image is needed"
         )
-    return _ranks(values, seed)
+    return pixel_ranks(values, seed)
 
 
-def _scores(
+def target_scores(
     predict: Predict, perturbed: Callable[[slice], Tensor], targets: Tensor, batch: int
 ) -> np.ndarray:
     """The target's score for each image, (B,); only one batch of images exists at a time."""

@@ -1,15 +1,4 @@
-"""Is the map true? Measures of activation maps, with baselines, intervals and a table of all.
-
-A map is judged by what happens when the pixels it names are removed (insertion and deletion,
-ROAD), when the image or the network changes (max-sensitivity, cascading randomisation) and by where
-it points when the answer is known (localisation). Maps, networks and functions come as arguments.
-
-Throughout, B is the number of images and N = H * W of their pixels. Measures come back as one
-float64 per image, NaN where one is undefined. Equal values of a map are ordered at random by the
-seed, the same way for every map of an image; a *degenerate* map (constant, or with a value that is
-not finite) says nothing about any pixel and is ranked like a random one. Everything random follows
-from the seed alone, whatever the batch; only new weights also depend on the kind of device.
-"""
+"""The sanity check: how much of a map is left when the network's weights are random."""
 
 import copy
 from collections.abc import Callable, Mapping
@@ -17,15 +6,21 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from scipy import ndimage
-from scipy.stats import rankdata
+from scipy.stats import pearsonr, rankdata
 from torch import Tensor, nn
+from torchmetrics.functional.image import structural_similarity_index_measure
 
 from augcam.errors import UserError
-from augcam.explain.faithfulness.maps import Explain, Maps, _check_images, _clean
+from augcam.explain.faithfulness.maps import (
+    Explain,
+    MapArray,
+    Stream,
+    check_images,
+    cleaned,
+    stream,
+)
 
 
-# ------------------------------------------------------- sanity: cascading randomisation
 class Similarity(NamedTuple):
     """How alike two maps of each image are; NaN where either is degenerate."""
 
@@ -44,7 +39,7 @@ class Cascade(NamedTuple):
     """For each name that `explain` returned: arrays (stages, B)."""
 
 
-def similarity(first: Maps, second: Maps) -> Similarity:
+def similarity(first: MapArray, second: MapArray) -> Similarity:
     """Spearman's rank correlation and SSIM (Wang et al., 2004) of two sets of maps (B, h, w).
 
     SSIM compares maps scaled to 0..1 each, in a uniform window of 7 pixels or the largest odd size
@@ -56,17 +51,18 @@ def similarity(first: Maps, second: Maps) -> Similarity:
     Raises:
         UserError: two shapes.
     """
-    one, one_useless = _clean(first)
-    two, two_useless = _clean(second)
+    one, one_useless = cleaned(first)
+    two, two_useless = cleaned(second)
     if one.shape != two.shape:
         raise UserError(f"maps of the shapes {one.shape} and {two.shape} cannot be compared")
     undefined = one_useless | two_useless
-    ranks = [rankdata(maps.reshape(len(maps), -1), axis=1) for maps in (one, two)]
-    centred = [rank - rank.mean(1, keepdims=True) for rank in ranks]
-    spread = np.sqrt((centred[0] ** 2).sum(1) * (centred[1] ** 2).sum(1))
-    spearman = (centred[0] * centred[1]).sum(1) / np.where(undefined, 1, spread)
-    structure = _ssim(_unit_range(one), _unit_range(two))
-    return Similarity(np.where(undefined, np.nan, spearman), np.where(undefined, np.nan, structure))
+    # A correlation of ranks, pair by pair: scipy's own spearmanr takes two maps at a time.
+    flat = [maps.reshape(len(maps), -1)[~undefined] for maps in (one, two)]
+    spearman, structure = np.full((2, len(one)), np.nan)
+    if flat[0].size:
+        spearman[~undefined] = pearsonr(*(rankdata(f, axis=1) for f in flat), axis=1).statistic
+        structure[~undefined] = _ssim(*(_unit_range(maps[~undefined]) for maps in (one, two)))
+    return Similarity(spearman, structure)
 
 
 def _unit_range(maps: np.ndarray) -> np.ndarray:
@@ -77,27 +73,19 @@ def _unit_range(maps: np.ndarray) -> np.ndarray:
 def _ssim(one: np.ndarray, two: np.ndarray) -> np.ndarray:
     shorter = min(one.shape[1:])
     window = min(7, shorter if shorter % 2 else max(1, shorter - 1))
-
-    def local_mean(values: np.ndarray) -> np.ndarray:
-        return ndimage.uniform_filter(values, (1, window, window))
-
-    # The unbiased estimate of the (co)variances, as in the paper's own code and in scikit-image;
-    # a window of one pixel has no variance to correct.
-    correction = window**2 / max(1, window**2 - 1)
-    mean_one, mean_two = local_mean(one), local_mean(two)
-    variance_one = correction * (local_mean(one * one) - mean_one**2)
-    variance_two = correction * (local_mean(two * two) - mean_two**2)
-    covariance = correction * (local_mean(one * two) - mean_one * mean_two)
-    small_mean, small_variance = 0.01**2, 0.03**2
-    values = (
-        (2 * mean_one * mean_two + small_mean)
-        * (2 * covariance + small_variance)
-        / (mean_one**2 + mean_two**2 + small_mean)
-        / (variance_one + variance_two + small_variance)
+    _, local = structural_similarity_index_measure(
+        torch.from_numpy(one)[:, None],
+        torch.from_numpy(two)[:, None],
+        gaussian_kernel=False,
+        kernel_size=window,
+        data_range=1.0,
+        return_full_image=True,
+        reduction="none",
     )
     edge = window // 2
     height, width = one.shape[1:]
-    return values[:, edge : height - edge, edge : width - edge].mean((1, 2))
+    inner: Tensor = local[:, 0, edge : height - edge, edge : width - edge]
+    return inner.mean((1, 2)).numpy()
 
 
 def cascading_randomisation(
@@ -106,13 +94,14 @@ def cascading_randomisation(
     images: Tensor,
     targets: Tensor,
     *,
+    untrained: nn.Module | None = None,
     seed: int = 0,
 ) -> Cascade:
     """The sanity check of Adebayo et al. (arXiv 1810.03292): does the map show what was learnt?
 
-    The model's children are initialised afresh one after the other, from the last (the head) to
-    the first, and the map after each is compared with the trained network's. A map that hardly
-    changes shows the image, not the network. The model itself is not touched: a copy is.
+    The model's children take random weights one after the other, from the last (the head) to the
+    first, and the map after each is compared with the trained network's. A map that hardly changes
+    shows the image, not the network. The model itself is not touched: a copy is.
 
     Args:
         model: its children in the order data passes through them, as in torchvision's ResNet.
@@ -121,27 +110,39 @@ def cascading_randomisation(
         explain: maps by name; given the randomised copy, it must not reach for another network.
         images: (B, 3, H, W) normalized.
         targets: (B,) class indices, held fixed.
-        seed: of the new weights.
+        untrained: the network as its training started, whose weights are taken: an initialisation
+            of another scale is another question. None for each layer's own `reset_parameters`,
+            which is what networks without an initialisation of their own start with.
+        seed: of the weights where `untrained` is None.
 
     Raises:
-        UserError: a model without children that have parameters.
+        UserError: a model without children that have parameters, or an `untrained` of another
+            architecture.
     """
-    _check_images(images, targets)
+    check_images(images, targets)
     originals = explain(model, images, targets)
-    return _cascade(model, lambda network: explain(network, images, targets), originals, seed)
+    return cascade(
+        model, lambda network: explain(network, images, targets), originals, untrained, seed
+    )
 
 
-def _cascade(
+def cascade(
     model: nn.Module,
-    explain: Callable[[nn.Module], Mapping[Any, Maps]],
-    originals: Mapping[Any, Maps],
+    explain: Callable[[nn.Module], Mapping[Any, MapArray]],
+    originals: Mapping[Any, MapArray],
+    untrained: nn.Module | None,
     seed: int,
 ) -> Cascade:
-    stages = _stages(model)
+    """The same, given the maps of the trained network."""
+    stages = stages_of(model)
     network = copy.deepcopy(model)
     found: dict[Any, list[Similarity]] = {key: [] for key in originals}
     for number, stage in enumerate(stages):
-        _randomise(network.get_submodule(stage), seed * len(stages) + number)
+        layer = network.get_submodule(stage)
+        if untrained is None:
+            _reset(layer, int(stream(seed, Stream.WEIGHTS, number).integers(2**63)))
+        else:
+            _copy_weights(untrained, layer, stage)
         for key, maps in explain(network).items():
             found[key].append(similarity(originals[key], maps))
     return Cascade(
@@ -155,7 +156,12 @@ def _cascade(
     )
 
 
-def _stages(model: nn.Module) -> tuple[str, ...]:
+def stages_of(model: nn.Module) -> tuple[str, ...]:
+    """The children that have parameters, last first.
+
+    Raises:
+        UserError: there are none.
+    """
     stages = [
         name for name, child in model.named_children() if any(True for _ in child.parameters())
     ]
@@ -164,7 +170,16 @@ def _stages(model: nn.Module) -> tuple[str, ...]:
     return tuple(reversed(stages))
 
 
-def _randomise(layer: nn.Module, seed: int) -> None:
+def _copy_weights(untrained: nn.Module, layer: nn.Module, stage: str) -> None:
+    try:
+        layer.load_state_dict(untrained.get_submodule(stage).state_dict())
+    except (AttributeError, RuntimeError):
+        raise UserError(
+            f"the untrained network is of another architecture: its {stage} does not fit"
+        ) from None
+
+
+def _reset(layer: nn.Module, seed: int) -> None:
     """Initialise a layer afresh, leaving the global random state as it was."""
     with torch.no_grad(), torch.random.fork_rng(range(torch.cuda.device_count())):
         torch.manual_seed(seed)

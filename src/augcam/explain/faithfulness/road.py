@@ -1,15 +1,4 @@
-"""Is the map true? Measures of activation maps, with baselines, intervals and a table of all.
-
-A map is judged by what happens when the pixels it names are removed (insertion and deletion,
-ROAD), when the image or the network changes (max-sensitivity, cascading randomisation) and by where
-it points when the answer is known (localisation). Maps, networks and functions come as arguments.
-
-Throughout, B is the number of images and N = H * W of their pixels. Measures come back as one
-float64 per image, NaN where one is undefined. Equal values of a map are ordered at random by the
-seed, the same way for every map of an image; a *degenerate* map (constant, or with a value that is
-not finite) says nothing about any pixel and is ranked like a random one. Everything random follows
-from the seed alone, whatever the batch; only new weights also depend on the kind of device.
-"""
+"""ROAD: the score as pixels are replaced by an imputation that leaves no trace of the mask."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -22,23 +11,22 @@ from torch import Tensor
 
 from augcam.errors import UserError
 from augcam.explain.faithfulness.maps import (
-    _NOISE,
-    Maps,
+    MapArray,
     Predict,
-    _check_images,
-    _ranks_for,
-    _scores,
+    Stream,
+    check_images,
+    ranks_of,
+    stream,
+    target_scores,
 )
 
 ROAD_FRACTIONS = (0.1, 0.3, 0.5, 0.7, 0.9)
-
 
 # Offsets (rows, columns) to the half of a pixel's eight neighbours that follow it, and ROAD's
 # weights: 1/6 for those that share a side, 1/12 for those that share a corner.
 _NEIGHBOURS = (((0, 1), 1 / 6), ((1, -1), 1 / 12), ((1, 0), 1 / 6), ((1, 1), 1 / 12))
 
 
-# ------------------------------------------------------------------------------------ ROAD
 class Road(NamedTuple):
     """The target's score as pixels are removed, by `road`."""
 
@@ -113,7 +101,7 @@ def _impute(image: np.ndarray, removed: np.ndarray) -> np.ndarray:
 def road(
     predict: Predict,
     images: Tensor,
-    maps: Maps,
+    maps: MapArray,
     targets: Tensor,
     *,
     fractions: Sequence[float] = ROAD_FRACTIONS,
@@ -139,12 +127,12 @@ def road(
     Raises:
         UserError: shapes that do not fit, or a fraction out of range.
     """
-    _check_images(images, targets)
-    ranks = {"": _ranks_for(images, maps, seed)}
-    return _roads(predict, images, ranks, targets, fractions, noise, seed, batch)[""]
+    check_images(images, targets)
+    ranks = {"": ranks_of(images, maps, seed)}
+    return roads(predict, images, ranks, targets, fractions, noise, seed, batch)[""]
 
 
-def _roads(
+def roads(
     predict: Predict,
     images: Tensor,
     ranks: Mapping[Any, np.ndarray],
@@ -161,7 +149,7 @@ def _roads(
     pixels = height * width
     # 0.29 * 100 is 28.999... in floating point, and means 29 pixels.
     counts = np.array([math.floor(fraction * pixels + 1e-9) for fraction in fractions])
-    generator = np.random.default_rng([seed, _NOISE])
+    generator = stream(seed, Stream.NOISE)
     added = torch.from_numpy(
         noise * generator.standard_normal(tuple(images.shape), dtype=np.float32)
     )
@@ -175,7 +163,7 @@ def _roads(
             noisy = filled + added[part].to(images.device)
             return torch.where(hidden, noisy.to(images.dtype), images[part])
 
-        return _scores(predict, perturbed, targets, batch)
+        return target_scores(predict, perturbed, targets, batch)
 
     return {
         key: Road(

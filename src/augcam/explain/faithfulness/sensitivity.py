@@ -1,15 +1,4 @@
-"""Is the map true? Measures of activation maps, with baselines, intervals and a table of all.
-
-A map is judged by what happens when the pixels it names are removed (insertion and deletion,
-ROAD), when the image or the network changes (max-sensitivity, cascading randomisation) and by where
-it points when the answer is known (localisation). Maps, networks and functions come as arguments.
-
-Throughout, B is the number of images and N = H * W of their pixels. Measures come back as one
-float64 per image, NaN where one is undefined. Equal values of a map are ordered at random by the
-seed, the same way for every map of an image; a *degenerate* map (constant, or with a value that is
-not finite) says nothing about any pixel and is ranked like a random one. Everything random follows
-from the seed alone, whatever the batch; only new weights also depend on the kind of device.
-"""
+"""Max-sensitivity: how far a map moves when the image hardly does."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -19,12 +8,11 @@ import torch
 from torch import Tensor
 
 from augcam.errors import UserError
-from augcam.explain.faithfulness.maps import _RADIUS, Maps, _clean
+from augcam.explain.faithfulness.maps import MapArray, Stream, cleaned, stream
 
 
-# ------------------------------------------------------------------------- max-sensitivity
 def max_sensitivity(
-    explain: Callable[[Tensor], Maps],
+    explain: Callable[[Tensor], MapArray],
     images: Tensor,
     *,
     radius: float = 0.1,
@@ -51,15 +39,15 @@ def max_sensitivity(
     Raises:
         UserError: `radius` or `samples` not positive.
     """
-    original = {"": _clean(explain(images))}
-    found = _max_sensitivities(
+    original = {"": cleaned(explain(images))}
+    found = max_sensitivities(
         lambda noisy: {"": explain(noisy)}, images, original, radius, samples, seed
     )
     return found[""]
 
 
-def _max_sensitivities(
-    explain: Callable[[Tensor], Mapping[Any, Maps]],
+def max_sensitivities(
+    explain: Callable[[Tensor], Mapping[Any, MapArray]],
     images: Tensor,
     originals: Mapping[Any, tuple[np.ndarray, np.ndarray]],
     radius: float,
@@ -70,12 +58,12 @@ def _max_sensitivities(
     if not radius > 0 or samples < 1:
         raise UserError(f"radius={radius}, samples={samples}: both must be positive")
     worst = {key: np.zeros(len(images)) for key in originals}
-    generator = np.random.default_rng([seed, _RADIUS])
+    generator = stream(seed, Stream.RADIUS)
     for _ in range(samples):
         noise = generator.uniform(-radius, radius, tuple(images.shape)).astype(np.float32)
         moved = explain(images + torch.from_numpy(noise).to(images))
         for key, (maps, useless) in originals.items():
-            change = np.linalg.norm((_clean(moved[key])[0] - maps).reshape(len(maps), -1), axis=1)
+            change = np.linalg.norm((cleaned(moved[key])[0] - maps).reshape(len(maps), -1), axis=1)
             size = np.linalg.norm(maps.reshape(len(maps), -1), axis=1)
             relative = change / np.where(useless, 1, size)
             worst[key] = np.maximum(worst[key], np.where(useless, np.nan, relative))

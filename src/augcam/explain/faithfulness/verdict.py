@@ -1,138 +1,241 @@
-"""Which map to believe: the measures of `faithfulness` as a table, a picture and a verdict in words."""
+"""Which map to believe, in sentences whose error rate is known.
+
+Sixteen maps of pure noise have a best one, too. So a map is praised only where it beats, image by
+image, *everything* that knows nothing of the network - its own cells in random places, a Gaussian
+about the centre, the image's edges - after a correction for how many maps and questions there are.
+"""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.ticker import PercentFormatter
+import numpy as np
 
-from augcam.explain.faithfulness.evaluate import BETTER
-from augcam.viz.figures import figure_array
-from augcam.viz.grid import save_png
-from augcam.viz.page import Section
+from augcam.explain.faithfulness.measure import BETTER, Measured
+from augcam.statistics import LEVEL
+from augcam.statistics.bootstrap import interval
+from augcam.statistics.families import holm
+from augcam.statistics.paired import sign_flip_test
 
-Row = Mapping[str, Any]
-
+Key = tuple[str, str]
+"""A map: its method and its layer."""
 
 # A map that still ranks the cells alike when every weight is random shows the image, not the network
 # (Adebayo et al., NeurIPS 2018, who give no threshold; this one is ours).
 KEEPS_ITS_PICTURE = 0.3
 
+# What is asked of a map, for one of them and for several.
+QUESTIONS = {
+    "localisation_pointing": ("points at the object", "point at the object"),
+    "road": (
+        "names the pixels that the answer rests on",
+        "name the pixels that the answer rests on",
+    ),
+}
 
-def truth_section(rows: Sequence[Row], count: int, where: str, figure: Path) -> Section:
-    """The table of method x layer with its verdict, and the picture where both axes were measured.
+
+class Sentence(NamedTuple):
+    """One sentence of the verdict, and what it does to a map's name."""
+
+    kind: Literal["praise", "no praise", "distrust"]
+    text: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The maps under one measure.
+
+    Attributes:
+        images: that were compared.
+        p: for each map, the corrected p-value of "better than all that knows nothing".
+        better: the maps where that is below `LEVEL` and which depend on the network, best mean
+            first.
+        p_of_lead: for each other map, the corrected p-value of a difference to the first of
+            `better`; empty where there is none.
+    """
+
+    images: int
+    p: Mapping[Key, float]
+    better: Sequence[Key]
+    p_of_lead: Mapping[Key, float]
+
+    @property
+    def leaders(self) -> list[Key]:
+        """The best map, and those of `better` that cannot be told from it."""
+        return [k for k in self.better if k not in self.p_of_lead or self.p_of_lead[k] > LEVEL]
+
+    @property
+    def has_one_best(self) -> bool:
+        """Whether the first of `better` differs from every other map."""
+        return bool(self.better) and all(p <= LEVEL for p in self.p_of_lead.values())
+
+
+def independent_of_weights(measured: Sequence[Measured], seed: int = 0) -> list[Key]:
+    """The maps whose rank correlation with those of a random network is above `KEEPS_ITS_PICTURE`.
+
+    One-sided sign-flip tests, Holm over the maps.
+    """
+    sanity = {
+        (m.method, m.layer): m.values
+        for m in measured
+        if m.layer and m.measure == "sanity_spearman"
+    }
+    if not sanity:
+        return []
+    above = np.stack(list(sanity.values()), axis=1) - KEEPS_ITS_PICTURE
+    p = holm(sign_flip_test(above, "greater", seed))
+    return [key for key, one in zip(sanity, p, strict=True) if one <= LEVEL]
+
+
+def compare(measured: Sequence[Measured], seed: int = 0) -> dict[str, Comparison]:
+    """Compare the maps under each of `QUESTIONS` that was measured.
+
+    A map is better than all that knows nothing if it is so in each of three one-sided paired tests:
+    the largest of the three p-values is that of the union of their null hypotheses (Berger, 1982).
+    Holm's correction is over all maps under all questions, so that of pages whose maps know nothing
+    at most 5% call even one map better. The first of the better ones is then compared with every
+    other map, two-sided, Holm again.
 
     Args:
-        rows: of `faithfulness.evaluate`.
-        count: of images that were used.
-        where: what the localisation was measured on, in words.
-        figure: the PNG file to write.
+        measured: by `measure_faithfulness`, of one set of images for each measure.
+        seed: of the tests' random signs.
     """
-    found = {(row["method"], row["layer"], row["measure"]): row for row in rows}
-    keys = list(dict.fromkeys((row["method"], row["layer"]) for row in rows))
-    measures = [m for m in dict.fromkeys(row["measure"] for row in rows) if "/" not in m]
-    lines = []
-    for key in keys:
-        cells = []
-        for measure in measures:
-            row = found.get((*key, measure))
-            cells.append(
-                "-" if row is None else f"{row['mean']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
-            )
-        lines.append([" ".join(key).strip(), *cells])
-    arrows = {"higher": "↑", "lower": "↓"}
-    heads = [f"{m} {arrows.get(BETTER.get(m, ''), '')}".strip() for m in measures]
-    text = (
-        f"{' '.join(verdict(rows))} {count} correctly classified test images: mean and 95% bootstrap "
-        f"interval over images. Localisation on {where}. random, centre and edge know nothing of the "
-        "network: a map that does no better says nothing."
+    useless = independent_of_weights(measured, seed)
+    values: dict[str, dict[Key, np.ndarray]] = {}
+    above: dict[str, dict[Key, np.ndarray]] = {}
+    for question in QUESTIONS:
+        ours = [m for m in measured if m.measure == question and m.layer]
+        free = [_oriented(m.values, question) for m in measured
+                if m.measure == question and not m.layer]  # fmt: skip
+        for m in ours:
+            own = [] if m.random is None else [_oriented(m.random, question)]
+            good = _oriented(m.values, question)
+            differences = [good - other for other in (*own, *free)]
+            if differences:
+                values.setdefault(question, {})[m.method, m.layer] = good
+                above.setdefault(question, {})[m.method, m.layer] = np.stack(differences, axis=1)
+    p = _corrected({question: _worst(several, seed) for question, several in above.items()})
+    better: dict[str, list[Key]] = {}
+    for question, several in p.items():
+        keys = [key for key, one in several.items() if one <= LEVEL and key not in useless]
+        means = {key: float(np.nanmean(values[question][key])) for key in keys}
+        better[question] = sorted(keys, key=means.__getitem__, reverse=True)
+    p_of_lead = _corrected(
+        {
+            question: _differences(values[question], keys[0], useless, seed)
+            for question, keys in better.items()
+            if keys
+        }
     )
-    pictures = []
-    if {"road", "localisation_pointing"} <= set(measures):
-        save_png(figure_array(truth_figure(rows)), figure)
-        caption = (
-            "Right: names the pixels that the network's answer rests on (ROAD). Up: points at the "
-            "object. Hollow: keeps its picture when all weights are random, so it shows the image and "
-            "not the network. Crosses know nothing of the network."
+    return {
+        question: Comparison(
+            images=len(next(iter(values[question].values()))),
+            p=p[question],
+            better=better[question],
+            p_of_lead=p_of_lead.get(question, {}),
         )
-        pictures.append((figure, caption))
-    return Section("Is the map true?", text, pictures, ("map", *heads), lines)
-
-
-def verdict(rows: Sequence[Row]) -> list[str]:
-    """Sentences: which map points best, which names the pixels best, which ones not to believe."""
-    maps = [row for row in rows if row["layer"]]
-    fails = {
-        (row["method"], row["layer"])
-        for row in maps
-        if row["measure"] == "sanity_spearman" and row["low"] > KEEPS_ITS_PICTURE
+        for question in p
     }
-    said = []
-    for measure, praise in (
-        ("localisation_pointing", "points at the object best"),
-        ("road", "names the pixels that matter best"),
-    ):
-        ours = [
-            r for r in maps if r["measure"] == measure and (r["method"], r["layer"]) not in fails
-        ]
-        free = [r for r in rows if r["measure"] == measure and not r["layer"]]
-        if not ours or not free:
+
+
+def _oriented(values: np.ndarray, measure: str) -> np.ndarray:
+    """So that higher is better."""
+    return values if BETTER[measure] == "higher" else -values
+
+
+def _worst(differences: Mapping[Key, np.ndarray], seed: int) -> dict[Key, float]:
+    """The largest p-value of each map's differences (n, baselines) to what knows nothing."""
+    columns = np.concatenate(list(differences.values()), axis=1)
+    p = sign_flip_test(columns, "greater", seed).reshape(len(differences), -1).max(axis=1)
+    return dict(zip(differences, p.tolist(), strict=True))
+
+
+def _differences(
+    values: Mapping[Key, np.ndarray], first: Key, useless: Sequence[Key], seed: int
+) -> dict[Key, float]:
+    """The p-value of a difference between the first map and each other one."""
+    others = [key for key in values if key != first and key not in useless]
+    if not others:
+        return {}
+    differences = np.stack([values[first] - values[key] for key in others], axis=1)
+    return dict(zip(others, sign_flip_test(differences, seed=seed).tolist(), strict=True))
+
+
+def _corrected(p: Mapping[str, Mapping[Key, float]]) -> dict[str, dict[Key, float]]:
+    """Holm over everything in two levels of mappings."""
+    places = [(question, key) for question, several in p.items() for key in several]
+    adjusted = holm(np.array([p[question][key] for question, key in places]))
+    found: dict[str, dict[Key, float]] = {question: {} for question in p}
+    for (question, key), one in zip(places, adjusted.tolist(), strict=True):
+        found[question][key] = one
+    return found
+
+
+def verdict(measured: Sequence[Measured], seed: int = 0) -> list[Sentence]:
+    """Which maps point, which name the pixels, which are not to be believed; see `compare`."""
+    sentences = []
+    table = {(m.method, m.layer, m.measure): m for m in measured}
+    useless = independent_of_weights(measured, seed)
+    for question, found in compare(measured, seed).items():
+        one, several = QUESTIONS[question]
+        free = [m for m in measured if m.measure == question and not m.layer]
+        images = f"{found.images} images"
+        if not found.better:
+            sentences.append(
+                Sentence(
+                    "no praise",
+                    f"No map {one} better than maps that know nothing of the network, as far as "
+                    f"{images} show.",
+                )
+            )
             continue
-        best, baseline = (max(group, key=lambda r: r["mean"]) for group in (ours, free))
-        said.append(
-            f"{_name(best)} {praise}: {best['mean']:.2f} [{best['low']:.2f}, {best['high']:.2f}], "
-            f"where {_name(baseline)} reaches {baseline['mean']:.2f}."
+        first = table[(*found.better[0], question)]
+        mean, low, high = interval(first.values, seed)
+        nothing = [f"the {m.method} map {np.nanmean(m.values):.2f}" for m in free]
+        if first.random is not None:
+            nothing.insert(0, f"its own cells in random places {np.nanmean(first.random):.2f}")
+        numbers = f"{mean:.2f} [{low:.2f}, {high:.2f}], where {_listed(nothing)}"
+        leaders = found.leaders
+        if found.has_one_best:
+            text = f"{_name(leaders[0])} {one} best: {numbers}."
+        elif len(leaders) > 1:
+            text = (
+                f"{_listed(leaders)} {several} better than maps that know nothing; which of them is "
+                f"best, {images} do not show. {_name(leaders[0])}: {numbers}."
+            )
+        else:
+            equal = [key for key, p in found.p_of_lead.items() if p > LEVEL]
+            text = (
+                f"{_name(leaders[0])} {one} better than maps that know nothing: {numbers}. "
+                f"Not measurably better than {_listed(equal)}."
+            )
+        sentences.append(Sentence("praise", text))
+        behind = [key for key in found.better if key not in leaders]
+        if behind:
+            text = f"Behind, but better than maps that know nothing: {_listed(behind)}."
+            sentences.append(Sentence("praise", text))
+        rest = [key for key in found.p if key not in found.better and key not in useless]
+        if rest:
+            text = f"Not measurably better than maps that know nothing: {_listed(rest)}."
+            sentences.append(Sentence("no praise", text))
+    if useless:
+        text = (
+            f"Not to be believed: {_listed(useless)}; the map stays alike when all weights are "
+            f"random (rank correlation above {KEEPS_ITS_PICTURE})."
         )
-        below = [_name(r) for r in ours if r["mean"] <= baseline["mean"]]
-        if below:
-            said.append(f"No better than {_name(baseline)} there: {', '.join(below)}.")
-    if fails:
-        names = ", ".join(" ".join(key) for key in sorted(fails))
-        said.append(
-            f"Not to be believed: {names}; the map stays alike when all weights are random "
-            f"(rank correlation clearly above {KEEPS_ITS_PICTURE})."
-        )
-    return said
+        sentences.append(Sentence("distrust", text))
+    return sentences
 
 
-def truth_figure(rows: Sequence[Row]) -> Figure:
-    """Pointing game against ROAD, a point for each map, with 95% intervals."""
-    found = {(r["method"], r["layer"], r["measure"]): r for r in rows}
-    keys = list(dict.fromkeys((r["method"], r["layer"]) for r in rows))
-    methods = list(dict.fromkeys(method for method, layer in keys if layer))
-    markers = "osv^"  # Grad-CAM and HiResCAM are equal before global pooling: both must be seen
-    figure = Figure(figsize=(7.6, 5.2), dpi=130, layout="constrained")
-    axes = figure.add_subplot()
-    for key in keys:
-        method, layer = key
-        x, y = found[(*key, "road")], found[(*key, "localisation_pointing")]
-        sanity = found.get((*key, "sanity_spearman"))
-        hollow = bool(layer) and sanity is not None and sanity["low"] > KEEPS_ITS_PICTURE
-        colour = f"C{methods.index(method)}" if layer else "0.35"
-        axes.errorbar(
-            x["mean"], y["mean"],
-            xerr=[[x["mean"] - x["low"]], [x["high"] - x["mean"]]],
-            yerr=[[y["mean"] - y["low"]], [y["high"] - y["mean"]]],
-            fmt=markers[methods.index(method)] if layer else "X", color=colour, markersize=8,
-            markerfacecolor="white" if hollow else colour, elinewidth=0.6, alpha=0.8,
-        )  # fmt: skip
-        axes.annotate(
-            layer.removeprefix("layer") or method, (x["mean"], y["mean"]), xytext=(6, 5),
-            textcoords="offset points", fontsize=9, color=colour,
-        )  # fmt: skip
-    handles = [
-        Line2D([], [], marker=markers[i], linestyle="", color=f"C{i}", label=method)
-        for i, method in enumerate(methods)
-    ]
-    axes.legend(handles=handles, frameon=False, title="numbers: the layer")
-    axes.set(xlabel="ROAD: the pixels that matter", ylabel="pointing game: at the object")
-    axes.yaxis.set_major_formatter(PercentFormatter(xmax=1))
-    axes.grid(alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
-    return figure
+def praises(measured: Sequence[Measured], seed: int = 0) -> bool:
+    """Whether the verdict praises any map."""
+    return any(sentence.kind == "praise" for sentence in verdict(measured, seed))
 
 
-def _name(row: Row) -> str:
-    return f"{row['method']} {row['layer']}" if row["layer"] else f"the {row['method']} map"
+def _name(key: Key) -> str:
+    return " ".join(key)
+
+
+def _listed(items: Sequence[Key] | Sequence[str]) -> str:
+    names = [item if isinstance(item, str) else _name(item) for item in items]
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -1,0 +1,139 @@
+"""One's own pictures: the likeliest classes, and what speaks for each."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from augcam.data.datasets.folder import read_image
+from augcam.errors import UserError
+from augcam.explain.cam import LayerMaps, heatmap
+from augcam.explain.overlay import overlay
+from augcam.explain.rows import explain_images
+from augcam.runs.finished_run import FinishedRun
+from augcam.viz.grid import captioned_grid, save_png
+from augcam.viz.page import Block, Picture, Section, Table
+
+# Beyond this many pixels a picture is a mistake or an attack, and takes gigabytes to decode.
+_MOST_PIXELS = 50_000_000
+
+# Pixels of a picture's side on the page.
+_LARGEST = 480
+
+
+def matching(pattern: str) -> list[Path]:
+    """The files that a path with * and ? names, in order.
+
+    Raises:
+        UserError: there is none, or it names a folder.
+    """
+    path = Path(pattern).expanduser().absolute()
+    if path.is_dir():
+        raise UserError(
+            f"images={pattern}: a folder; write images='{path / '*.jpg'}' for what is in it"
+        )
+    found = sorted(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
+    paths = [one for one in found if one.is_file()]
+    if not paths:
+        raise UserError(f"images={pattern}: no file has such a name")
+    return paths
+
+
+def own_pictures(
+    run: FinishedRun, pattern: str, *, layer: str, method: str, out: Path
+) -> tuple[list[Section], list[dict[str, Any]]]:
+    """Explain the user's pictures: the three likeliest classes, a map each. Bad files are listed.
+
+    The overlay has the picture's own resolution, up to 480 pixels a side: the network sees few
+    pixels, its cells are fewer still, and a map of them can be laid over any size.
+
+    Args:
+        pattern: a path with * and ?.
+        out: folder for the PNG files, one for each picture.
+
+    Returns:
+        The page's sections (their PNGs written), and a record of every picture.
+
+    Raises:
+        UserError: no file has such a name, or none can be used.
+    """
+    side = run.images.shape[1]
+    good, bad = [], []
+    for path in matching(pattern):
+        try:
+            good.append((path, *open_picture(path, side)))
+        except UserError as error:
+            bad.append(str(error))
+            print(f"augcam: {error}", file=sys.stderr)
+    if not good:
+        raise UserError("none of the pictures can be used")
+    inputs = run.normalize(np.stack([seen for _, _, seen in good]))
+    top = run.predict(inputs).topk(min(3, len(run.classes)), dim=1)
+    maps = [
+        explain_images(run.network, inputs, top.indices[:, place], (layer,), method)[layer]
+        for place in range(top.indices.shape[1])
+    ]
+    blocks: list[Block] = []
+    records = []
+    for i, (path, original, seen) in enumerate(good):
+        likeliest = [
+            (run.classes[int(label)], float(p))
+            for label, p in zip(top.indices[i], top.values[i], strict=True)
+        ]
+        names = [f"{name} {p:.0%}" for name, p in likeliest]
+        size = original.shape[:2]
+        pictures = [
+            original,
+            np.asarray(Image.fromarray(seen).resize(size, Image.Resampling.NEAREST)),
+        ]
+        pictures += [_overlaid(original, found, i) for found in maps]
+        png = out / f"{i + 1:03d}.png"
+        headings = ["the picture's middle", f"for the network\n{side}x{side}", *names]
+        save_png(captioned_grid([pictures], [""], headings), png)
+        blocks.append(
+            Picture(png, f"{path.name}: {', '.join(names)}. Red is evidence for the class.")
+        )
+        records.append(
+            {"file": str(path), "top": [{"class": n, "probability": p} for n, p in likeliest]}
+        )
+    text = f"{len(good)} pictures, and what speaks for each of the likeliest classes at {layer}."
+    sections = [Section("Your pictures", text, blocks=blocks)]
+    if bad:
+        table = Table(("why",), [[line] for line in bad])
+        sections.append(Section("Not explained", "These files could not be used.", blocks=[table]))
+    return sections, records
+
+
+def _overlaid(picture: np.ndarray, maps: LayerMaps, number: int) -> np.ndarray:
+    """The map of one of a batch over a picture (H, W, 3) of any size."""
+    one = slice(number, number + 1)
+    heat = heatmap(maps.raw[one], maps.status_code[one], picture.shape[:2])[0]
+    return overlay(picture, heat.cpu().numpy(), maps.status[number])
+
+
+def open_picture(path: Path, side: int) -> tuple[np.ndarray, np.ndarray]:
+    """One picture of any mode, cropped to its central square, and as the network sees it.
+
+    Returns:
+        uint8 (s, s, 3), s the picture's short side and `_LARGEST` at most, and uint8 (side, side, 3).
+
+    Raises:
+        UserError: not an image, empty, animated, too small (below 8 pixels) or too large.
+    """
+    try:
+        with Image.open(path) as opened:
+            width, height = opened.size
+            frames = getattr(opened, "n_frames", 1)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        raise UserError(f"{path}: not an image that can be read") from None
+    if width * height > _MOST_PIXELS:
+        raise UserError(
+            f"{path}: {width}x{height} is over {_MOST_PIXELS // 1_000_000} megapixels; scale it down"
+        )
+    if min(width, height) < 8:
+        raise UserError(f"{path}: {width}x{height} is too small to show anything; 8x8 is the least")
+    if frames > 1:
+        raise UserError(f"{path}: animated, {frames} frames; save the one that you mean")
+    return read_image(path, min(width, height, _LARGEST)), read_image(path, side)
