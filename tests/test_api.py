@@ -181,7 +181,7 @@ def test_other_networks_train_and_are_explained_and_evaluated_and_reported(other
     assert isinstance(run.network, nn.Module)
     images = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), np.uint8)
     assert list(run.explain(images)) == [layer]
-    record = evaluate(other.folder, 20, 10, 0, "last", Progress(disable=True))
+    record = measure_run(other.folder, 20, 10, 0, "last", Progress(disable=True))
     assert record["layer"] == layer
     study = read_study([other.folder.path])
     assert [one.evaluation is not None for one in study.runs] == [True]

@@ -104,6 +104,7 @@ def test_checks_print_a_table_with_the_baselines(run):
 
 def test_a_fifth_method_is_one_function(run, monkeypatch, capsys):
     monkeypatch.setitem(METHODS, "activation", lambda activations, gradients: activations.sum(1))
+    main([f"run={run}", "n=1", "layers=layer4"])
     main([f"run={run}", "check=all", "samples=12", "layers=layer4"])
     rows = json.loads((run / "explain" / "check.json").read_text())["checks"]
     measures = {row["measure"] for row in rows if row["method"] == "activation"}
@@ -121,7 +122,9 @@ def test_a_fifth_method_is_one_function(run, monkeypatch, capsys):
 def test_the_check_starts_from_weights_as_training_does(run):
     with progress_bars() as progress:
         opened = open_run(RunFolder(run), "last", progress)
-    one, two, again = (untrained_network(opened, seed).layer4[0].conv2.weight for seed in (0, 1, 0))
+    one, two, again = (
+        untrained_network(opened, s).layer4[0].conv2.weight.detach() for s in (0, 1, 0)
+    )
     # He, fan out: sqrt(2 / (9 * channels)); nn.Conv2d's own is a 2.4th of that.
     assert float(one.std()) == pytest.approx((2 / (9 * one.shape[0])) ** 0.5, rel=0.1)
     assert torch.equal(one, again)

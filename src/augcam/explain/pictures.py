@@ -126,7 +126,10 @@ def open_picture(path: Path, side: int) -> tuple[np.ndarray, np.ndarray]:
         with Image.open(path) as opened:
             width, height = opened.size
             frames = getattr(opened, "n_frames", 1)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+        limit = _MOST_PIXELS // 1_000_000
+        raise UserError(f"{path}: over {limit} megapixels; scale it down") from None
+    except (OSError, ValueError, SyntaxError):
         raise UserError(f"{path}: not an image that can be read") from None
     if width * height > _MOST_PIXELS:
         raise UserError(
