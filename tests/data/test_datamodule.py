@@ -87,19 +87,21 @@ def reference():
     return seen()
 
 
+BY_CLASS = {"except": ["a", "c"]}
 OPS = sorted(path.stem for path in (ROOT / "conf" / "aug" / "op").glob("*.yaml"))
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")
-@pytest.mark.parametrize("name", OPS)
-def test_every_op_of_conf_is_the_same_with_any_workers_and_after_a_resume(name):
+@pytest.mark.parametrize(("name", "keys"), [*((name, {}) for name in OPS), ("crop", BY_CLASS)])
+def test_every_op_of_conf_is_the_same_with_any_workers_and_after_a_resume(name, keys):
     """0, 1 and 4 workers, and a loader that begins in the middle of epoch 1."""
     aug = OmegaConf.to_container(
         compose(["data=shapes", "aug=none", f"+aug/op@aug.x={name}"]).aug, resolve=True
     )
+    aug["x"] |= keys
 
     def loader(workers: int) -> EpochLoader:
-        pipeline = build_pipeline(aug, 1, lambda: Random.mean)
+        pipeline = build_pipeline(aug, 1, lambda: Random.mean, classes=lambda: ("a", "b", "c", "d"))
         images = np.random.default_rng(0).integers(0, 256, (12, 32, 32, 3), dtype=np.uint8)
         batches = AugmentedBatches(ImageSet(images, np.arange(12) % 4), pipeline)
         return EpochLoader(batches, EpochOrder(12, 3, seed=1), workers)

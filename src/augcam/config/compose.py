@@ -136,7 +136,11 @@ def sweep_jobs(overrides: Sequence[str]) -> list[list[str]]:
 
 
 def quoted(override: str) -> str:
-    """An override whose values may begin with `~`: Hydra's grammar has no home folders."""
+    """An override in Hydra's grammar, which has no home folders: a value that begins with `~`.
+
+    And any transform can be kept to some classes: `aug.rotate.classes=[cat]` needs no `+`.
+    """
+    override = re.sub(r"^(?=aug\.\w+\.(classes|except)=)", "++", override)
     key, equals, value = override.partition("=")
     if key.startswith("~") or "~" not in value:
         return override

@@ -100,13 +100,14 @@ class AugmentedBatches(Dataset[Batch]):
         epoch, index = request
         # A fresh array of the batch's images: results are written into it, and a transform that
         # writes into its input cannot reach the set.
-        images = self.set.images[index]
+        images, labels = self.set.images[index], self.set.labels[index]
         if self.pipeline.transforms:
             pipeline = self.pipeline
-            for image, number in zip(images, index.tolist(), strict=True):
-                image[:] = pipeline(image, epoch, number)
-        labels = torch.from_numpy(self.set.labels[index])
-        return Batch(torch.from_numpy(images), labels, torch.from_numpy(index.copy()))
+            for image, number, label in zip(images, index.tolist(), labels.tolist(), strict=True):
+                image[:] = pipeline(image, epoch, number, label)
+        return Batch(
+            torch.from_numpy(images), torch.from_numpy(labels), torch.from_numpy(index.copy())
+        )
 
 
 class EpochLoader:

@@ -1,5 +1,8 @@
 """Config -> data and network, for a new run and for a finished one."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -15,6 +18,7 @@ from augcam.config.schema import (
 )
 from augcam.data.augment import mix
 from augcam.data.augment.build import build_pipeline
+from augcam.data.augment.pipeline import Pipeline
 from augcam.data.datamodule import ImageDataModule
 from augcam.data.datasets.base import ImageDataset
 from augcam.data.datasets.cifar import CIFAR10, CIFAR100
@@ -61,6 +65,23 @@ def _custom(data: CustomDataConfig) -> ImageDataset:
     return dataset
 
 
+def build_run_pipeline(
+    config: Config, dataset: ImageDataset, aug: Mapping[str, Any] | None = None
+) -> Pipeline:
+    """The run's augmentation, or that of `aug`, a part of it, in the run's place.
+
+    Raises:
+        UserError: it cannot be built.
+    """
+    return build_pipeline(
+        config.aug if aug is None else aug,
+        config.seed,
+        mean=lambda: dataset.mean,
+        trusted=trusted_packages(),
+        classes=lambda: dataset.classes,
+    )
+
+
 def build_data(config: Config) -> ImageDataModule:
     """The run's LightningDataModule, nothing read yet.
 
@@ -71,7 +92,7 @@ def build_data(config: Config) -> ImageDataModule:
     dataset = build_source(config)
     return ImageDataModule(
         dataset,
-        build_pipeline(config.aug, config.seed, lambda: dataset.mean, trusted_packages()),
+        build_run_pipeline(config, dataset),
         batch_size=config.data.batch_size,
         eval_batch_size=config.data.eval_batch_size,
         num_workers=auto_workers(config.trainer.accelerator) if workers == "auto" else workers,

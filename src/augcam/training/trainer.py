@@ -57,7 +57,8 @@ def build_trainer(
         *([ProgressDisplay(recorder)] if show_bar else []),
         AugmentationPreview(
             data.train_set.images[preview],
-            [data.classes[int(label)] for label in data.train_set.labels[preview]],
+            data.train_set.labels[preview].tolist(),
+            data.classes,
             data.pipeline,
             config.preview.draws,
             folder.figures / "augmentation_preview.png",

@@ -249,3 +249,64 @@ def test_a_transform_that_does_not_fit_the_images_is_named(settings, words, imag
         build_pipeline({"x": settings}, seed=1).check(image)
     assert "aug.x" in str(caught.value)
     assert words in str(caught.value)
+
+
+CLASSES = ("cat", "deer", "dog")
+
+
+@pytest.mark.parametrize(
+    ("keys", "restricted"),
+    [
+        ({"classes": ["cat", "dog"]}, {0, 2}),
+        ({"except": ["deer"]}, {0, 2}),
+        ({"classes": "deer"}, {1}),
+        ({"classes": None, "except": ["deer", "cat"]}, {2}),
+        ({"classes": ["dog", "deer", "cat"]}, None),
+        ({"except": []}, None),
+        ({"classes": None}, None),
+    ],
+)
+def test_a_transform_is_kept_to_some_classes_and_its_class_never_hears_of_it(keys, restricted):
+    pipeline = build_pipeline({"flip": FLIP | keys}, 1, classes=lambda: CLASSES)
+    assert pipeline.only == ({} if restricted is None else {"flip": restricted})
+    assert isinstance(pipeline.transforms["flip"], A.HorizontalFlip)
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ({"classes": ["cat", "dgo"]}, ["aug.flip.classes: dgo", "did you mean dog", "cat, deer"]),
+        ({"except": ["a"]}, ["aug.flip.except: a: there is no such class"]),
+        ({"classes": ["cat"], "except": ["dog"]}, ["classes=[cat] and except=[dog]", "one of"]),
+        ({"classes": []}, ["aug.flip.classes=[]: no class is left", "~aug.flip"]),
+        ({"except": list(CLASSES)}, ["no class is left"]),
+        ({"classes": {"cat": 1}}, ["a list of class names"]),
+    ],
+)
+def test_classes_that_cannot_be_are_refused_in_one_line(keys, words):
+    with pytest.raises(UserError) as refused:
+        build_pipeline({"flip": FLIP | keys}, 1, classes=lambda: CLASSES)
+    (line,) = str(refused.value).splitlines()
+    for word in words:
+        assert word in line
+
+
+def test_only_a_whole_entry_can_be_kept_to_classes():
+    choice = {"_target_": "albumentations.OneOf", "transforms": [FLIP | {"classes": ["cat"]}]}
+    with pytest.raises(UserError, match=r"aug\.one\.transforms\.0\.classes: only a whole entry"):
+        build_pipeline({"one": choice}, 1, classes=lambda: CLASSES)
+    pipeline = build_pipeline({"one": {**choice, "transforms": [FLIP], "classes": ["cat"]}}, 1,
+                              classes=lambda: CLASSES)  # fmt: skip
+    assert pipeline.only == {"one": {0}}
+
+
+def test_classes_come_from_the_command_line_without_a_plus():
+    overrides = [
+        "data=shapes",
+        "aug=cutout_rotate",
+        "aug.rotate.except=[triangle]",
+        "aug.cutout.p=1",
+    ]
+    aug = validate(compose(overrides)).aug
+    assert aug["rotate"]["except"] == ["triangle"]
+    assert "except" not in aug["cutout"]

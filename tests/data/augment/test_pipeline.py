@@ -266,3 +266,21 @@ def test_a_transform_that_holds_no_finite_number_is_refused(bad):
     for transform in (rotate, A.Compose([A.HorizontalFlip(), A.OneOf([rotate])])):
         with pytest.raises(UserError, match=r"aug\.turn.*finite"):
             Pipeline({"turn": transform}, seed=1)
+
+
+def test_a_class_that_is_left_out_sees_the_pipeline_without_the_transform():
+    parts = composed("aug=cutout_rotate")
+    spared = parts | {"rotate": parts["rotate"] | {"except": ["cat"]}}
+    without = {name: one for name, one in parts.items() if name != "rotate"}
+
+    def pipeline(aug: dict):
+        return build_pipeline(aug, 7, cifar_mean, classes=lambda: ("cat", "dog"))
+
+    here, all_of_it, none_of_it = pipeline(spared), pipeline(parts), pipeline(without)
+    image = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    for index in range(30):
+        cat, dog = here(image, 2, index, 0), here(image, 2, index, 1)
+        assert np.array_equal(cat, none_of_it(image, 2, index))
+        assert np.array_equal(dog, all_of_it(image, 2, index))
+    with pytest.raises(ValueError, match="rotate: for some classes only"):
+        here(image, 2, 0)

@@ -49,21 +49,93 @@ def build_pipeline(
     seed: int,
     mean: Callable[[], Channels] | None = None,
     trusted: Collection[str] = (),
+    classes: Callable[[], Sequence[str]] | None = None,
 ) -> Pipeline:
     """The pipeline that a config describes.
 
     Args:
         aug: transforms by name, in order: `{"flip": {"_target_": "albumentations.HorizontalFlip",
             "p": 0.5}}`. None leaves a transform out. A composition's `transforms` are a list or
-            such a mapping. `fill: mean` is the data set's mean colour.
+            such a mapping. `fill: mean` is the data set's mean colour. `classes: [cat]` keeps one
+            of the outermost to images of these classes, `except: [cat]` to those of all others.
         seed: the run's seed.
         mean: gives the data set's mean of each channel, 0..1; called where `fill: mean` is asked.
         trusted: packages whose transforms may be named too, beside Albumentations' and AugCAM's.
+        classes: gives the data set's class names, in the order of the labels; called where
+            `classes` or `except` is asked.
 
     Raises:
         UserError: one line for every transform or argument that is unknown or out of range.
     """
-    return Pipeline(_Builder(mean, trusted).each("aug", aug), seed)
+    only: dict[str, list[int]] = {}
+    problems: list[str] = []
+    plain: dict[str, Any] = {}
+    for name, settings in aug.items():
+        if not isinstance(settings, Mapping):
+            plain[name] = settings
+            continue
+        plain[name] = {key: value for key, value in settings.items() if key not in BY_CLASS}
+        try:
+            labels = _labels(f"aug.{name}", settings, classes)
+        except UserError as error:
+            problems.append(str(error))
+        else:
+            if labels is not None:
+                only[name] = labels
+    try:
+        transforms = _Builder(mean, trusted).each("aug", plain)
+    except UserError as error:
+        problems.append(str(error))
+    if problems:
+        raise UserError("\n".join(problems))
+    return Pipeline(transforms, seed, only)
+
+
+BY_CLASS = ("classes", "except")  # keys of a transform that say which images it is for
+
+
+def _labels(
+    key: str, settings: Mapping[str, Any], classes: Callable[[], Sequence[str]] | None
+) -> list[int] | None:
+    """The labels that `classes` or `except` leave to a transform; None where it is for all.
+
+    Raises:
+        UserError: both are given, a name is no class's, or no class is left.
+    """
+    given = {name: settings[name] for name in BY_CLASS if settings.get(name) is not None}
+    if not given:
+        return None
+    if len(given) > 1:
+        raise UserError(
+            f"{key}: classes={_listed(given['classes'])} and except={_listed(given['except'])}: "
+            "give one of the two"
+        )
+    ((word, value),) = given.items()
+    if classes is None:
+        raise UserError(f"{key}.{word}={_listed(value)}: the data set's classes are not known here")
+    known = list(classes())
+    wanted = [value] if isinstance(value, str | int) else value
+    if not isinstance(wanted, Sequence) or any(isinstance(one, Mapping | list) for one in wanted):
+        raise UserError(f"{key}.{word}={value}: a list of class names is needed")
+    names = [str(name) for name in wanted]
+    if problems := [
+        f"{key}.{word}: {name}: there is no such class; {_nearest(name, known)}"
+        f"classes: {', '.join(known[:10])}{', ...' if len(known) > 10 else ''}"
+        for name in names
+        if name not in known
+    ]:
+        raise UserError("\n".join(problems))
+    kept = [i for i, name in enumerate(known) if (name in names) == (word == "classes")]
+    if not kept:
+        raise UserError(
+            f"{key}.{word}={_listed(value)}: no class is left for it; ~{key} leaves a transform out"
+        )
+    return kept if len(kept) < len(known) else None
+
+
+def _listed(value: Any) -> str:
+    listed = isinstance(value, Sequence) and not isinstance(value, str)
+    return f"[{','.join(map(str, value))}]" if listed else str(value)
 
 
 class _Builder:
@@ -80,6 +152,13 @@ class _Builder:
         for name, one in settings.items():
             if one is None:
                 continue
+            if isinstance(one, Mapping) and "_target_" not in one:
+                others = [n for n, other in settings.items() if other and "_target_" in other]
+                problems.append(
+                    f"{key}.{name}._target_: no such transform here; {_nearest(name, others)}"
+                    "a new one needs its class, as albumentations.Rotate"
+                )
+                continue
             try:
                 transforms[name] = self.transform(f"{key}.{name}", one)
             except UserError as error:
@@ -93,6 +172,11 @@ class _Builder:
         if not isinstance(settings, Mapping):
             raise UserError(f"{key}={settings}: a transform is {{_target_: ..., its arguments}}")
         kind = self._kind(key, str(settings.get("_target_")))
+        if misplaced := [name for name in BY_CLASS if name in settings]:
+            raise UserError(
+                f"{key}.{misplaced[0]}: only a whole entry of aug can be kept to some classes, "
+                "not a part of it"
+            )
         valid = [name for name in inspect.signature(kind).parameters if name not in _NOT_SET]
         problems: list[str] = []
         arguments: dict[str, Any] = {}

@@ -3,7 +3,7 @@
 import math
 import os
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, TypeAlias
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else it looks online for a newer version
@@ -66,18 +66,28 @@ class Pipeline:
         transforms: Albumentations transforms by name, in the order in which they are applied;
             compositions (`A.Compose`, `A.OneOf`, ...) too. Their random state is taken over.
         seed: the run's seed.
+        only: the labels whose images a transform is for, by the transform's name; one that is not
+            named here is for all. What a transform leaves out draws no number: images of these
+            labels are as they would be without it, all others as if it were for all.
 
     Raises:
         UserError: a transform holds NaN or infinity, with which OpenCV may never return.
     """
 
-    def __init__(self, transforms: Mapping[str, Transform], seed: int) -> None:
+    def __init__(
+        self,
+        transforms: Mapping[str, Transform],
+        seed: int,
+        only: Mapping[str, Collection[int]] | None = None,
+    ) -> None:
         for name, transform in transforms.items():
             for where, value in _non_finite(transform):
                 raise UserError(f"aug.{name}.{where}={value}: a finite number is needed")
         self.transforms = dict(transforms)
         self.seed = seed
+        self.only = {name: frozenset(labels) for name, labels in (only or {}).items()}
         self._steps = tuple(self.transforms.values())
+        self._labels = tuple(self.only.get(name) for name in self.transforms)
         self._python = _SplitMix()
         self._numpy = np.random.Generator(np.random.PCG64(0))
         for transform in self._steps:
@@ -92,17 +102,25 @@ class Pipeline:
             if isinstance(leaf, AlternatingFlip)
         ]
 
-    def __call__(self, image: np.ndarray, epoch: int, index: int) -> np.ndarray:
+    def __call__(
+        self, image: np.ndarray, epoch: int, index: int, label: int | None = None
+    ) -> np.ndarray:
         """One augmented draw.
 
         Args:
             image: uint8 (H, W, 3).
             epoch: 0, 1, ...; another epoch is another draw.
             index: the sample's number in its set.
+            label: its class; may be left out where every transform is for all classes.
 
         Returns:
             uint8 (H, W, 3).
+
+        Raises:
+            ValueError: a transform is for some classes, and `label` is left out.
         """
+        if label is None and self.only:
+            raise ValueError(f"{', '.join(self.only)}: for some classes only: give the label")
         if epoch != self._epoch:
             self._epoch, self._epoch_key = epoch, _mixed((self._seed_key + epoch) & _MASK)
         key = _mixed((self._epoch_key + index) & _MASK)
@@ -112,7 +130,9 @@ class Pipeline:
         numpy_is_seeded = False
         for flip in self._alternating:
             flip.turn = epoch + (_mixed(((self._seed_key ^ _MASK) + index) & _MASK) & 1)
-        for transform in self._steps:
+        for transform, labels in zip(self._steps, self._labels, strict=True):
+            if labels is not None and label not in labels:
+                continue
             # The coin that BasicTransform.should_apply would toss, from the same stream: what is
             # not applied costs one draw and no call.
             if transform.p < 1 and python.random() >= transform.p:

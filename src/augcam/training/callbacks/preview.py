@@ -18,7 +18,8 @@ class AugmentationPreview(Callback):
 
     Args:
         images: uint8 (N, H, W, 3), the raw samples.
-        captions: N names, one for each.
+        labels: N, the class of each.
+        classes: the names of all classes.
         pipeline: the random part of the training augmentation.
         draws: augmented versions of each sample.
         path: where the PNG goes.
@@ -27,12 +28,13 @@ class AugmentationPreview(Callback):
     def __init__(
         self,
         images: np.ndarray,
-        captions: Sequence[str],
+        labels: Sequence[int],
+        classes: Sequence[str],
         pipeline: Pipeline,
         draws: int,
         path: Path,
     ) -> None:
-        self.images, self.captions = images, captions
+        self.images, self.labels, self.classes = images, labels, classes
         self.pipeline, self.draws, self.path = pipeline, draws, path
 
     def on_fit_start(self, trainer: Trainer, pl_module: pl.LightningModule) -> None:
@@ -40,9 +42,24 @@ class AugmentationPreview(Callback):
             return
         if trainer.current_epoch > 0:
             return
-        picture = augmentation_grid(self.images, self.captions, self.pipeline, self.draws)
+        picture = preview_picture(self.images, self.labels, self.classes, self.pipeline, self.draws)
         log_image(trainer, "augmentation/preview", picture, 0)
         keep_picture(picture, self.path)
+
+
+def preview_picture(
+    images: np.ndarray,
+    labels: Sequence[int],
+    classes: Sequence[str],
+    pipeline: Pipeline,
+    draws: int,
+) -> np.ndarray:
+    """Raw images, uint8 (N, H, W, 3), beside augmented draws of each: uint8 (height, width, 3)."""
+
+    def augment(image: np.ndarray, draw: int, index: int) -> np.ndarray:
+        return pipeline(image, draw, index, labels[index])
+
+    return augmentation_grid(images, [classes[label] for label in labels], augment, draws)
 
 
 def first_of_each_class(labels: torch.Tensor | np.ndarray, count: int) -> list[int]:
