@@ -11,6 +11,7 @@ from torch import nn
 
 import augcam
 from augcam import GradCAM, load_run, train
+from augcam.cli.explain import main as explain
 from augcam.config.schema import validate
 from augcam.errors import UserError
 from augcam.evaluation import measure_run
@@ -183,8 +184,12 @@ def test_other_networks_train_and_are_explained_and_evaluated_and_reported(other
     assert list(run.explain(images)) == [layer]
     record = measure_run(other.folder, 20, 10, 0, "last", Progress(disable=True))
     assert record["layer"] == layer
+    explain([f"run={other.folder.path}", "n=2"])
+    assert json.loads((other.folder.path / "explain" / "galleries.json").read_text())["layers"] == [
+        layer
+    ]
     study = read_study([other.folder.path])
-    assert [one.evaluation is not None for one in study.runs] == [True]
+    assert [one.evaluation is not None for one in study.runs] == [True], study.notes
     assert open_run(other.folder, "last", Progress(disable=True)).confidence.shape == (40,)
 
 

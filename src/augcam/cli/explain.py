@@ -11,9 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from rich import get_console
 from torch.utils.tensorboard import SummaryWriter
 
+from augcam.cli import foreign
 from augcam.cli.arguments import options
 from augcam.errors import UserError, nearest
-from augcam.explain.cam import METHODS, GradCAM
+from augcam.explain.cam import METHODS, GradCAM, layer_names, page_layers
 from augcam.explain.faithfulness.check import check_run
 from augcam.explain.faithfulness.measure import CHECKS
 from augcam.explain.faithfulness.section import faithfulness_section, means_table
@@ -35,6 +36,10 @@ pictures and the check, and index.html, which leads to them - and the pictures i
   python -m augcam.explain run=DIR images='photos/*.jpg'     your own pictures
   python -m augcam.explain run=DIR classes=cat,dog n=25      two classes alone, more images
   python -m augcam.explain run=DIR check=all                 is the map true? minutes on a CPU
+
+A classifier that was not trained here, from a file of its weights (model.arch=NAME --help says more):
+
+  python -m augcam.explain model=torchvision model.arch=resnet50 weights=FILE images='photos/*.jpg'
 """
 
 
@@ -48,12 +53,10 @@ class Options(BaseModel):
         None
     )
     n: Annotated[int, Field(ge=1, le=100, description="images of each gallery")] = 8
-    layers: Annotated[tuple[str, ...], Field(description="target layers")] = (
-        "layer1",
-        "layer2",
-        "layer3",
-        "layer4",
-    )
+    layers: Annotated[
+        tuple[str, ...],
+        Field(description="target layers; a ResNet's stages, or auto, if not given"),
+    ] = ()
     method: Annotated[str, Field(description=f"one of {', '.join(METHODS)}")] = "gradcam"
     classes: Annotated[tuple[str, ...], Field(description="true classes; all if not given")] = ()
     checkpoint: Annotated[Literal["last", "best"], Field(description="whose weights")] = "last"
@@ -75,6 +78,9 @@ PARTS = {
 
 def main(arguments: Sequence[str]) -> None:
     """Open the run, explain what was asked for, and write the pages, the JSON and TensorBoard."""
+    if foreign.is_asked_for(arguments):
+        foreign.main(arguments)
+        return
     asked = options(Options, arguments, USAGE)
     if asked.method not in METHODS:
         raise UserError(f"method={asked.method}: unknown; {nearest(asked.method, METHODS)}")
@@ -82,7 +88,10 @@ def main(arguments: Sequence[str]) -> None:
     out = folder.path / "explain"
     with progress_bars() as progress:
         run = open_run(folder, asked.checkpoint, progress)
-        with GradCAM(run.network, layers=asked.layers) as cam:
+        size = (run.images.shape[1], run.images.shape[2])
+        layers = layer_names(run.network, asked.layers, size) or page_layers(run.network, size)
+        asked = asked.model_copy(update={"layers": layers})
+        with GradCAM(run.network, layers=layers) as cam:
             cam(run.normalize(run.images[:1]))  # an impossible layer is refused before any work
         out.mkdir(exist_ok=True)
         if asked.images:

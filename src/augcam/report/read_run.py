@@ -103,6 +103,14 @@ class Interval(_Checked):
     high: float | None = None
 
 
+class MapMeasures(_Checked):
+    """What a report uses of the measures of maps; evaluation.json has more of them."""
+
+    insertion: Interval | None = None
+    deletion: Interval | None = None
+    concentration: Interval | None = None
+
+
 class Evaluation(_Checked):
     """What a report uses of evaluation.json."""
 
@@ -114,7 +122,7 @@ class Evaluation(_Checked):
     accuracy: Share | None = None
     ece: Finite | None = None
     corruptions: dict[str, Annotated[list[Share], Field(min_length=1)]]
-    maps: dict[str, Interval] = {}
+    maps: MapMeasures = MapMeasures()
     seconds: Seconds | None = None
     degenerate: Count = 0
 

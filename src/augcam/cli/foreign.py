@@ -1,0 +1,81 @@
+"""`augcam explain model=... weights=FILE`: where a classifier looks that was not trained here."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+from rich import get_console
+
+from augcam.cli.arguments import options
+from augcam.config.build import trust
+from augcam.config.compose import compose
+from augcam.config.schema import validate
+from augcam.errors import UserError, nearest
+from augcam.explain.cam import METHODS, layer_names
+from augcam.explain.pictures import own_pictures
+from augcam.runs.foreign import IMAGENET_MEAN, IMAGENET_STD, load_network_from_file
+from augcam.viz.page import write_page
+
+USAGE = """
+Explain a classifier that was not trained here: your pictures, the likeliest classes, and what speaks for
+each. The network is that of the model keys, as train.py takes them; all of FILE's weights must fit it.
+
+  augcam explain model=torchvision model.arch=resnet50 weights=resnet50.pth images='photos/*.jpg'
+"""
+
+Channel = tuple[float, float, float]
+
+
+class Options(BaseModel):
+    """What can be asked of a classifier of which there is no run."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    weights: Annotated[Path, Field(description="a state dict, a checkpoint or safetensors")]
+    images: Annotated[str, Field(description="your pictures, a path with * and ?")]
+    size: Annotated[int, Field(ge=8, le=1024, description="pixels a side that it takes")] = 224
+    names: Annotated[Path | None, Field(description="text file, a class name on each line")] = None
+    mean: Annotated[Channel, Field(description="of its normalisation, 0..1")] = IMAGENET_MEAN
+    std: Annotated[Channel, Field(description="of its normalisation, 0..1")] = IMAGENET_STD
+    layer: Annotated[str, Field(description="target layer")] = "auto"
+    method: Annotated[str, Field(description=f"one of {', '.join(METHODS)}")] = "gradcam"
+    out: Annotated[Path, Field(description="folder of the page")] = Path("outputs/explained")
+
+
+def is_asked_for(arguments: Sequence[str]) -> bool:
+    """Whether the arguments describe a network in place of naming a run."""
+    return any(_is_of_model(argument) for argument in arguments)
+
+
+def _is_of_model(argument: str) -> bool:
+    return argument.lstrip("+").startswith(("model=", "model."))
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Build the network, load its weights, explain the pictures, and write the page."""
+    asked = options(Options, [a for a in arguments if not _is_of_model(a)], USAGE)
+    if asked.method not in METHODS:
+        raise UserError(f"method={asked.method}: unknown; {nearest(asked.method, METHODS)}")
+    trusted = [a for a in arguments if a.startswith("trust=")]
+    described = [a for a in arguments if _is_of_model(a)]
+    config = validate(compose([*described, *(f"trust=[{t[6:].strip('[]')}]" for t in trusted)]))
+    trust(config.trust)
+    classes: list[str] = []
+    if asked.names is not None:
+        try:
+            classes = asked.names.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"names={asked.names}: cannot be read ({error})") from None
+    run = load_network_from_file(
+        config, asked.weights, asked.size, classes, asked.mean, asked.std, asked.out
+    )
+    (layer,) = layer_names(run.network, (asked.layer,), (asked.size, asked.size))
+    asked.out.mkdir(parents=True, exist_ok=True)
+    sections, _records = own_pictures(
+        run, asked.images, layer=layer, method=asked.method, out=asked.out / "pictures"
+    )
+    summary = f"{config.model.label}, weights of {asked.weights.name}; {asked.method} at {layer}."
+    page = asked.out / "index.html"
+    write_page(page, f"Where {config.model.label} looks", summary, sections)
+    get_console().print(str(page), soft_wrap=True, markup=False, highlight=False)
