@@ -22,7 +22,8 @@ class RunError(RuntimeError):
 
 
 _NOT_WRITABLE = {
-    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EINVAL, errno.ENAMETOOLONG,
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EINVAL,
+    errno.ENAMETOOLONG,
 }  # fmt: skip
 
 

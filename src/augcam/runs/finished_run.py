@@ -174,5 +174,5 @@ def kept_predictions(folder: RunFolder) -> tuple[np.ndarray, np.ndarray] | None:
     try:
         with np.load(folder.predictions_file) as saved:
             return saved["predicted"], saved["confidence"]
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
-        return None
+    except (OSError, ValueError, KeyError, MemoryError, zipfile.BadZipFile):
+        return None  # MemoryError: a header that claims more than there is

@@ -50,7 +50,7 @@ class RunResult:
     def objective(self) -> float | None:
         """Validation accuracy (0..1) after the last epoch: what a sweeper maximises."""
         val = self.metrics.get("val")
-        return val["accuracy"] if val else None
+        return val.get("accuracy") if isinstance(val, Mapping) else None
 
 
 def train(config: Config, folder: RunFolder) -> RunResult:
