@@ -256,7 +256,7 @@ def tested_images(folder: RunFolder) -> int | None:
     try:
         with np.load(folder.predictions_file) as saved:
             return len(saved["label"])
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+    except (OSError, ValueError, KeyError, MemoryError, zipfile.BadZipFile):
         return None
 
 

@@ -263,7 +263,7 @@ def look(wanted: Sequence[tuple[str, Config]]) -> list[Preview]:
     # Opened once: the mean colour of a folder, where a transform fills with it, is read from images.
     datasets = {config.data: build_source(config) for _, config in wanted}
 
-    def pipeline_of(config: Config, aug: Mapping[str, Any] | None = None) -> Pipeline:
+    def pipeline_of(config: Config, aug: Mapping[str, Any] | None = None) -> "Pipeline":
         return build_run_pipeline(config, datasets[config.data], aug)
 
     pipelines = for_each(lambda pair: pipeline_of(pair[1]), wanted)
