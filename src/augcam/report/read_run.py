@@ -104,11 +104,12 @@ class Interval(_Checked):
 
 
 class MapMeasures(_Checked):
-    """What a report uses of the measures of maps; evaluation.json has more of them."""
+    """The measures of maps; `excess` over maps that know nothing: by map, then by measure."""
 
     insertion: Interval | None = None
     deletion: Interval | None = None
     concentration: Interval | None = None
+    excess: dict[str, dict[str, Interval]] = {}
 
 
 class Evaluation(_Checked):
