@@ -309,6 +309,7 @@ class Config(_Strict):
     sweep: SweepConfig
     data: DataConfig
     aug: dict[str, dict[str, Any] | None]
+    aug_strength: Fraction = 1.0
     mix: MixConfig = MixConfig()
     model: ModelConfig
     loss: LossConfig

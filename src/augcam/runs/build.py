@@ -79,6 +79,7 @@ def build_run_pipeline(
         mean=lambda: dataset.mean,
         trusted=trusted_packages(),
         classes=lambda: dataset.classes,
+        strength=config.aug_strength,
     )
 
 

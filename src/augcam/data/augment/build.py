@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from augcam.data.augment import ops, policies
 from augcam.data.augment.pipeline import Pipeline, Transform
+from augcam.data.augment.strength import weakened
 from augcam.data.datasets.base import Channels
 from augcam.errors import UserError
 
@@ -50,6 +51,7 @@ def build_pipeline(
     mean: Callable[[], Channels] | None = None,
     trusted: Collection[str] = (),
     classes: Callable[[], Sequence[str]] | None = None,
+    strength: float = 1.0,
 ) -> Pipeline:
     """The pipeline that a config describes.
 
@@ -63,6 +65,7 @@ def build_pipeline(
         trusted: packages whose transforms may be named too, beside Albumentations' and AugCAM's.
         classes: gives the data set's class names, in the order of the labels; called where
             `classes` or `except` is asked.
+        strength: 0 to 1, scales ranges and probabilities together: see `strength.TABLE`.
 
     Raises:
         UserError: one line for every transform or argument that is unknown or out of range.
@@ -83,7 +86,7 @@ def build_pipeline(
             if labels is not None:
                 only[name] = labels
     try:
-        transforms = _Builder(mean, trusted).each("aug", plain)
+        transforms = _Builder(mean, trusted, strength).each("aug", plain)
     except UserError as error:
         problems.append(str(error))
     if problems:
@@ -141,11 +144,19 @@ def _listed(value: Any) -> str:
 class _Builder:
     """Builds transforms one inside the other; `key` is where in the config each stands."""
 
-    def __init__(self, mean: Callable[[], Channels] | None, trusted: Collection[str]) -> None:
+    def __init__(
+        self,
+        mean: Callable[[], Channels] | None,
+        trusted: Collection[str],
+        strength: float,
+    ) -> None:
         self.mean = mean
         self.trusted = trusted
+        self.strength = strength
 
-    def each(self, key: str, settings: Mapping[str, Any]) -> dict[str, Transform]:
+    def each(
+        self, key: str, settings: Mapping[str, Any], part: bool = False
+    ) -> dict[str, Transform]:
         """The transforms of a mapping. Raises UserError with the problems of all of them."""
         transforms: dict[str, Transform] = {}
         problems: list[str] = []
@@ -160,15 +171,15 @@ class _Builder:
                 )
                 continue
             try:
-                transforms[name] = self.transform(f"{key}.{name}", one)
+                transforms[name] = self.transform(f"{key}.{name}", one, part)
             except UserError as error:
                 problems.append(str(error))
         if problems:
             raise UserError("\n".join(problems))
         return transforms
 
-    def transform(self, key: str, settings: Any) -> Transform:
-        """One transform or composition. Raises UserError, a line for each problem."""
+    def transform(self, key: str, settings: Any, part: bool) -> Transform:
+        """One transform or composition, or a part of one. Raises UserError, a line for each problem."""
         if not isinstance(settings, Mapping):
             raise UserError(f"{key}={settings}: a transform is {{_target_: ..., its arguments}}")
         kind = self._kind(key, str(settings.get("_target_")))
@@ -197,6 +208,11 @@ class _Builder:
                 unusable = True
         if unusable:
             raise UserError("\n".join(problems))
+        if self.strength != 1 and not problems:
+            try:
+                arguments = weakened(kind, arguments, self.strength, part)
+            except ValueError as error:
+                raise UserError(f"{key}: aug_strength={self.strength:g}: {error}") from None
         transform = None
         try:
             transform = ops.FASTER.get(kind, kind)(**arguments)
@@ -232,7 +248,7 @@ class _Builder:
             if name == "transforms":
                 return self._parts(key, value)
             if name in ("first", "second"):
-                return self.transform(key, value)
+                return self.transform(key, value, part=True)
             if name == "n" and not (isinstance(value, int) and value >= 1):
                 raise UserError(f"{key}={value}: a number of transforms is needed, 1 or more")
             if name == "p" and not (_is_number(value) and 0 <= value <= 1):
@@ -250,7 +266,7 @@ class _Builder:
             value = {str(number): one for number, one in enumerate(value)}
         if not isinstance(value, Mapping) or not value:
             raise UserError(f"{key}={value}: a list of transforms, or a mapping by name, is needed")
-        parts = list(self.each(key, value).values())
+        parts = list(self.each(key, value, part=True).values())
         if not parts:
             raise UserError(f"{key}: every transform is left out")
         return parts
