@@ -191,9 +191,9 @@ def verdict(measured: Sequence[Measured], seed: int = 0) -> list[Sentence]:
             continue
         first = table[(*found.better[0], question)]
         mean, low, high = interval(first.values, seed)
-        nothing = [f"the {m.method} map {np.nanmean(m.values):.2f}" for m in free]
+        nothing = [f"the {m.method} map {np.nanmean(m.values):z.2f}" for m in free]
         if first.random is not None:
-            nothing.insert(0, f"its own cells in random places {np.nanmean(first.random):.2f}")
+            nothing.insert(0, f"its own cells in random places {np.nanmean(first.random):z.2f}")
         numbers = f"{mean:.2f} [{low:.2f}, {high:.2f}], where {_listed(nothing)}"
         leaders = found.leaders
         if found.has_one_best:
