@@ -17,7 +17,7 @@ from torch import nn
 from augcam.data.augment.build import build_pipeline
 from augcam.data.datamodule import ImageDataModule
 from augcam.data.datasets.base import ImageSet
-from augcam.data.loader import AugmentedBatches, EpochLoader, EpochOrder, EvalLoader
+from augcam.data.loader import AugmentedBatches, Batch, EpochLoader, EpochOrder, EvalLoader
 from augcam.errors import UserError
 from tests.conftest import ROOT, compose
 
@@ -187,6 +187,28 @@ class TestOrder:
                 for index in batch.index.tolist()
             ]
             assert sorted(found) == list(range(13))
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")
+def test_views_come_one_after_the_other_and_are_the_same_with_any_workers():
+    pipeline = build_pipeline({"mix": {"_target_": "augcam.data.augment.AugMix"}}, 1)
+    images = np.random.default_rng(0).integers(0, 256, (12, 32, 32, 3), dtype=np.uint8)
+
+    def batches(workers: int) -> list[Batch]:
+        batches = AugmentedBatches(ImageSet(images, np.arange(12) % 4), pipeline, views=3)
+        loader = EpochLoader(batches, EpochOrder(12, 4, seed=1), workers)
+        found = list(loader)
+        loader.close()
+        return found
+
+    plain = batches(0)
+    for one, other in zip(plain, batches(2), strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+        assert len(one.images) == 12
+        assert len(one.labels) == len(one.index) == 4
+        assert np.array_equal(one.images[:4], images[one.index.numpy()])
+        second = pipeline(images[one.index[1]], 0, int(one.index[1]), view=2)
+        assert np.array_equal(one.images[9], second)
 
 
 class TestEpochLoader:

@@ -6,14 +6,16 @@ import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
+from scipy.stats import entropy
 from sklearn.metrics import accuracy_score, confusion_matrix, log_loss, top_k_accuracy_score
 from torch import nn
 from torch.utils.data import DataLoader
 
 from augcam.config.schema import validate
+from augcam.errors import UserError
 from augcam.models.resnet import resnet
 from augcam.training.build import build_classifier
-from augcam.training.module import Classifier, decay_groups
+from augcam.training.module import Classifier, decay_groups, jensen_shannon
 from tests.conftest import compose
 
 CLASSES = ("ant", "bee", "cat", "dog", "emu", "fox")
@@ -146,6 +148,45 @@ def test_objective_is_smoothed_cross_entropy_plus_l1():
     assert classifier.train_metrics()["loss"] == pytest.approx(
         -log_p[torch.arange(4), labels].mean().item(), rel=1e-5
     )
+
+
+def test_divergence_of_views_is_entropy_of_the_mean_less_mean_entropy():
+    views = [torch.randn(5, 6) * 3 for _ in range(3)]
+    p = np.stack([view.double().softmax(1).numpy() for view in views])
+    expected = (entropy(p.mean(axis=0), axis=1) - entropy(p, axis=2).mean(axis=0)).mean()
+    assert jensen_shannon(views).item() == pytest.approx(expected, rel=1e-4)
+    assert jensen_shannon([views[0]] * 3).item() == pytest.approx(0, abs=1e-6)
+    certain = list(1000 * torch.eye(6)[:3, None])  # three views, three different certain answers
+    assert jensen_shannon(certain).item() == pytest.approx(np.log(3))
+
+
+def test_objective_with_three_views_is_the_first_ones_plus_their_divergence():
+    network = nn.Sequential(nn.Flatten(), nn.Linear(24, 6))
+    classifier = Classifier(network, CLASSES, lambda _: None, lambda *_: {}, jsd=12)
+    plain = Classifier(network, CLASSES, lambda _: None, lambda *_: {})
+    images, labels = torch.randn(12, 3, 1, 8), torch.tensor([0, 1, 2, 3])
+    found = classifier.training_step((images, labels, labels), 0)
+    first = plain.training_step((images[:4], labels, labels), 0)
+    apart = jensen_shannon([network(images[part : part + 4]) for part in (0, 4, 8)])
+    torch.testing.assert_close(found, first + 12 * apart)
+    assert classifier.train_metrics() == pytest.approx(plain.train_metrics())
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["aug=crop_flip"], ["loss.jsd=12", "aug=crop_flip has none", "aug=augmix"]),
+        (["aug=augmix", "aug.augmix=null"], ["has none"]),
+        (["aug=augmix", "mix=mixup"], ["loss.jsd=12 and mix=mixup"]),
+        (["aug=augmix", "loss.jsd=-1"], ["loss.jsd=-1"]),
+    ],
+)
+def test_views_that_there_are_not_are_refused_in_one_line(overrides, words):
+    with pytest.raises(UserError) as refused:
+        validate(compose(["data=shapes", "loss.jsd=12", *overrides]))
+    (line,) = str(refused.value).splitlines()
+    for word in words:
+        assert word in line
 
 
 class Rates(pl.Callback):

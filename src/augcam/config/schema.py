@@ -165,6 +165,7 @@ DataConfig = Annotated[
 class LossConfig(_Strict):
     label_smoothing: float = Field(ge=0, lt=1)
     l1: float = Field(ge=0)
+    jsd: float = Field(0.0, ge=0, allow_inf_nan=False)
 
 
 class OptimConfig(BaseModel):
@@ -293,6 +294,7 @@ class SweepConfig(_Strict):
     fail_fast: bool = False
 
 
+AUGMIX = "augcam.data.augment.AugMix"
 TENSORBOARD = "pytorch_lightning.loggers.TensorBoardLogger"  # folders before 0.2 do not name it
 
 
@@ -327,6 +329,19 @@ class Config(_Strict):
         if self.mix.name != "none" and self.data.batch_size < 2:
             raise ValueError(f"data.batch_size={self.data.batch_size}: mix={self.mix.name} mixes "
                              "the images of a batch, so it needs two of them or more")  # fmt: skip
+        return self
+
+    @model_validator(mode="after")
+    def _has_views_to_compare(self) -> "Config":
+        if not self.loss.jsd:
+            return self
+        asked = f"loss.jsd={self.loss.jsd:g}"
+        if not any(one and one.get("_target_") == AUGMIX for one in self.aug.values()):
+            raise ValueError(f"{asked}: compares views that AugMix makes, and aug={self.aug_name} has "
+                             "none; aug=augmix, or +aug/op@aug.augmix=augmix")  # fmt: skip
+        if self.mix.name != "none":
+            raise ValueError(f"{asked} and mix={self.mix.name}: the views of an image must show the "
+                             "same; mix=none or loss.jsd=0")  # fmt: skip
         return self
 
 

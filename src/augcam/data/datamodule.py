@@ -47,6 +47,7 @@ class ImageDataModule(pl.LightningDataModule):
             epoch is picked on it.
         seed: the run's seed.
         mix: what happens to a training batch and its labels on the device.
+        views: of each training image, for a loss that compares them; see `AugmentedBatches`.
 
     Attributes:
         classes, mean, std: the data set's.
@@ -69,6 +70,7 @@ class ImageDataModule(pl.LightningDataModule):
         holdout: int | float | Literal["test"],
         seed: int,
         mix: Mix | None = None,
+        views: int = 1,
     ) -> None:
         super().__init__()
         self.dataset = dataset
@@ -81,6 +83,7 @@ class ImageDataModule(pl.LightningDataModule):
         self.holdout = holdout
         self.seed = seed
         self.mix = mix
+        self.views = views
         self._prepared = False
         self._train_loader: EpochLoader | None = None
         self._resume_at: dict[str, int] = {}
@@ -147,7 +150,7 @@ class ImageDataModule(pl.LightningDataModule):
             len(self.train_set), self.batch_size, self.seed, rank, world_size, shuffle=not overfits
         )
         self._train_loader = EpochLoader(
-            AugmentedBatches(self.train_set, self.pipeline), order, self.num_workers
+            AugmentedBatches(self.train_set, self.pipeline, self.views), order, self.num_workers
         )
         if self._resume_at:
             self._train_loader.load_state_dict(self._resume_at)

@@ -18,6 +18,8 @@ from augcam.errors import UserError
 
 class Batch(NamedTuple):
     """images: uint8 (B, H, W, 3) from a loader, float32 (B, 3, H, W), normalized, in a step.
+    Where an image has several views (`loss.jsd`), images are the first view of all, then the second
+    of all, ...: (views x B, ...), while labels and index stay as long as B.
     labels: int64 (B,); after mixing float32 (B, C), each class's share in each image.
     index: int64 (B,), each image's number in its set."""
 
@@ -90,18 +92,32 @@ class EpochOrder:
 
 
 class AugmentedBatches(Dataset[Batch]):
-    """A data set whose items are whole batches, asked for by (epoch, index)."""
+    """A data set whose items are whole batches, asked for by (epoch, index).
 
-    def __init__(self, images: ImageSet, pipeline: Pipeline) -> None:
+    Args:
+        images: the set.
+        pipeline: the augmentation.
+        views: of each image; several differ in AugMix alone, and the first is without it.
+    """
+
+    def __init__(self, images: ImageSet, pipeline: Pipeline, views: int = 1) -> None:
         self.set = images
         self.pipeline = pipeline
+        self.views = views
 
     def __getitem__(self, request: tuple[int, np.ndarray]) -> Batch:
         epoch, index = request
         # A fresh array of the batch's images: results are written into it, and a transform that
         # writes into its input cannot reach the set.
         images, labels = self.set.images[index], self.set.labels[index]
-        if self.pipeline.transforms:
+        if self.views > 1:
+            images = np.concatenate([images] * self.views)
+            for place in range(len(images)):
+                view, row = divmod(place, len(index))
+                images[place] = self.pipeline(
+                    images[place], epoch, int(index[row]), int(labels[row]), view
+                )
+        elif self.pipeline.transforms:
             pipeline = self.pipeline
             for image, number, label in zip(images, index.tolist(), labels.tolist(), strict=True):
                 image[:] = pipeline(image, epoch, number, label)

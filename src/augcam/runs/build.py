@@ -105,6 +105,7 @@ def build_data(config: Config) -> ImageDataModule:
             config.seed,
             config.mix.p,
         ),
+        views=3 if config.loss.jsd else 1,
     )
 
 

@@ -41,6 +41,7 @@ def build_classifier(config: Config, classes: Iterable[str]) -> Classifier:
         decay_norm_and_bias=config.optim.decay_norm_and_bias,
         label_smoothing=config.loss.label_smoothing,
         l1=config.loss.l1,
+        jsd=config.loss.jsd,
     )
 
 

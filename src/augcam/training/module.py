@@ -43,6 +43,23 @@ def decay_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]
     ]
 
 
+def jensen_shannon(views: Sequence[Tensor]) -> Tensor:
+    """How far the answers to several views of the same images are apart: their mean over the images.
+
+    The Jensen-Shannon divergence, in nats: the mean divergence of each view's probabilities from
+    the mean of all. Hendrycks et al., "AugMix", arXiv 1912.02781, section 3.
+
+    Args:
+        views: logits (B, C), float32, of each view.
+
+    Returns:
+        A scalar, 0 (all alike) to log(number of views).
+    """
+    log_p = torch.stack([view.log_softmax(dim=1) for view in views])
+    log_mean = log_p.logsumexp(dim=0) - math.log(len(views))
+    return (log_p.exp() * (log_p - log_mean)).sum(dim=2).mean()
+
+
 # Looking whether labels are in range makes the host wait for the device at every step.
 _UNCHECKED: dict[str, Any] = {"validate_args": False}
 
@@ -101,6 +118,8 @@ class Classifier(pl.LightningModule):
         decay_norm_and_bias: let it act on normalisation layers and biases as well.
         label_smoothing: in [0, 1).
         l1: weight of the sum of the absolute values of the weights that decay.
+        jsd: weight of the divergence between the answers to three views of each image; above 0, a
+            training batch holds 3 B images, the views without AugMix first.
     """
 
     def __init__(
@@ -113,6 +132,7 @@ class Classifier(pl.LightningModule):
         decay_norm_and_bias: bool = False,
         label_smoothing: float = 0.0,
         l1: float = 0.0,
+        jsd: float = 0.0,
     ) -> None:
         super().__init__()
         self.network = network
@@ -124,6 +144,7 @@ class Classifier(pl.LightningModule):
         self.decay_norm_and_bias = decay_norm_and_bias
         self.label_smoothing = label_smoothing
         self.l1 = l1
+        self.jsd = jsd
         self.results: dict[str, dict[str, Any]] = {}
         self.random_state: Tensor | None = None
         self.train_loss = _mean()
@@ -169,14 +190,20 @@ class Classifier(pl.LightningModule):
         return logits
 
     def training_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_idx: int) -> Tensor:
-        """The objective of one batch: smoothed cross-entropy plus L1.
+        """The objective of one batch: smoothed cross-entropy, plus L1, plus AugMix's divergence.
+
+        Loss and accuracy are those of the first view, which is without AugMix.
 
         Labels are int64 (B,), or float32 (B, C) where images are mixtures. The accuracy of a mixture is
         that of its larger part.
         """
         images, labels, _index = batch
         logits = self(images).float()
+        views = logits.chunk(3) if self.jsd else (logits,)
+        logits = views[0]
         objective = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
+        if self.jsd:
+            objective = objective + self.jsd * jensen_shannon(views)
         with torch.no_grad():
             # The chart shows plain cross-entropy, so that it compares with validation's.
             self.train_loss.update(F.cross_entropy(logits, labels, reduction="none"))

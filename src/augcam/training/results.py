@@ -162,6 +162,7 @@ def flat_hparams(config: Config) -> dict[str, float | str]:
         "weight_decay": config.optim.weight_decay,
         "label_smoothing": config.loss.label_smoothing,
         "l1": config.loss.l1,
+        "jsd": config.loss.jsd,
         "dropout": getattr(config.model, "dropout", 0.0),
     }
 

@@ -284,3 +284,22 @@ def test_a_class_that_is_left_out_sees_the_pipeline_without_the_transform():
         assert np.array_equal(dog, all_of_it(image, 2, index))
     with pytest.raises(ValueError, match="rotate: for some classes only"):
         here(image, 2, 0)
+
+
+def test_views_differ_in_augmix_alone_and_the_first_is_without_it():
+    augmix = {"_target_": "augcam.data.augment.AugMix", "severity": 8}
+    around = composed("aug=crop_flip_cutout")
+    aug = {"crop": around["crop"], "mix": augmix, "flip": around["flip"], "cut": around["cutout"]}
+    clean = {name: one for name, one in aug.items() if name != "mix"}
+    pipeline, without = build_pipeline(aug, 3, cifar_mean), build_pipeline(clean, 3, cifar_mean)
+    image = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    other = []
+    for index in range(20):
+        first, second, third = (pipeline(image, 1, index, view=view) for view in range(3))
+        assert np.array_equal(first, without(image, 1, index))
+        hole = (first == [round(255 * channel) for channel in cifar_mean()]).all(axis=2)
+        assert hole.any()
+        assert (second[hole] == first[hole]).all()  # the cutout lies where it lies in the first
+        assert np.array_equal(second, pipeline(image, 1, index, view=1))
+        other.append(not np.array_equal(second, third) and not np.array_equal(first, second))
+    assert sum(other) >= 18

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from augcam.data.augment.ops import AlternatingFlip
+from augcam.data.augment.policies import AugMix
 from augcam.errors import UserError
 
 cv2.setNumThreads(0)  # images are too small to share one among threads
@@ -103,7 +104,12 @@ class Pipeline:
         ]
 
     def __call__(
-        self, image: np.ndarray, epoch: int, index: int, label: int | None = None
+        self,
+        image: np.ndarray,
+        epoch: int,
+        index: int,
+        label: int | None = None,
+        view: int | None = None,
     ) -> np.ndarray:
         """One augmented draw.
 
@@ -112,6 +118,8 @@ class Pipeline:
             epoch: 0, 1, ...; another epoch is another draw.
             index: the sample's number in its set.
             label: its class; may be left out where every transform is for all classes.
+            view: of several that differ in AugMix alone, as its loss compares them: 0 is without it,
+                each other number is another draw of it. None is the draw of a sample with one view.
 
         Returns:
             uint8 (H, W, 3).
@@ -132,6 +140,16 @@ class Pipeline:
             flip.turn = epoch + (_mixed(((self._seed_key ^ _MASK) + index) & _MASK) & 1)
         for transform, labels in zip(self._steps, self._labels, strict=True):
             if labels is not None and label not in labels:
+                continue
+            if view is not None and isinstance(transform, AugMix):
+                if view > 0:  # from a stream of the view's own: what follows draws the same in all
+                    position, python.position = (
+                        python.position,
+                        _mixed((key ^ _MASK) - view & _MASK),
+                    )
+                    if python.random() < transform.p:
+                        image = transform(force_apply=True, image=image)["image"]
+                    python.position = position
                 continue
             # The coin that BasicTransform.should_apply would toss, from the same stream: what is
             # not applied costs one draw and no call.
