@@ -66,7 +66,7 @@ def test_the_excess_over_maps_that_know_nothing_has_its_columns(table):
     # Over two seeds: Student's interval of 0.10 and 0.14, with one degree of freedom.
     half = stats.t.ppf(0.975, 1) * np.std([0.10, 0.14], ddof=1) / np.sqrt(2)
     assert cells["none"][COLUMNS[0]] == f"0.120 ± {half:.3f}"
-    assert cells["none"][COLUMNS[2]].startswith("-0.100")
+    assert cells["none"][COLUMNS[2]].startswith("−0.100")
     # Of a single run: over its images, and marked so.
     assert [cells["flip"][column] for column in COLUMNS] == [
         "0.300 ± 0.020 (images)", "0.200 ± 0.020 (images)",
