@@ -14,12 +14,12 @@ import augcam
 PACKAGE = Path(augcam.__file__).parent
 # Top down. A name is a package or a module of augcam.
 FLOORS = (
-    {"cli"},
+    {"cli", "api"},
     {"training", "sweeps", "audit", "report", "evaluation"},
     {"explain"},
     {"runs"},
     {"data", "models", "config", "statistics", "viz", "metrics"},
-    {"errors"},
+    {"atomic", "errors"},
 )
 # `python -m augcam.report` and the like, `python -m augcam`, and the lazy public names.
 ENTRY_POINTS = {"__init__.py", "__main__.py", "preview.py", "evaluate.py"}
@@ -77,12 +77,13 @@ STRANGERS = {
 
 @pytest.mark.parametrize("path", FILES, ids=module)
 def test_rooms_that_do_not_know_each_other(path):
-    strangers = STRANGERS.get(room(module(path)), ())
-    assert not [name for name in imports(path) if name.startswith(strangers)] or not strangers
+    strangers = STRANGERS.get(room(module(path)))
+    if strangers:
+        assert not [name for name in imports(path) if name.startswith(strangers)]
 
 
 def test_cam_stands_alone():
     names = set(imports(PACKAGE / "explain" / "cam.py"))
     own = {name for name in names if name.startswith("augcam.")}
-    assert {room(name) for name in own} <= {"errors"}
+    assert {room(name) for name in own} <= {"errors", "explain"}
     assert not any(name.startswith(("hydra", "pytorch_lightning")) for name in names)
