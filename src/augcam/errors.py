@@ -67,15 +67,15 @@ def explained(error: Exception) -> tuple[str, int]:
         return f"augcam: {shown(cause.full_key)}: {shown(str(cause).splitlines()[0], 200)}", 2
     if isinstance(error, (HydraException, OmegaConfBaseException)):
         lines = [shown(line, 200) for line in str(error).splitlines() if line.strip()]
-        return "augcam: " + "\n        ".join(lines[:2]), 2
+        return "\n".join(f"augcam: {line}" for line in lines[:2]), 2
     if isinstance(error, OSError) and error.errno in _NOT_WRITABLE:
-        where = f"{error.filename}: " if error.filename else ""
+        where = f"{shown(error.filename, 200)}: " if error.filename else ""
         return (
             f"augcam: {where}{error.strerror}; hydra.run.dir=DIR writes to another folder "
             "(sweep.dir=DIR a sweep)"
         ), 2
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
-        where = f"{error.filename or 'the disk'}: {error.strerror}"
+        where = f"{shown(error.filename or 'the disk', 200)}: {error.strerror}"
         return f"augcam: {where}; free space, or hydra.run.dir=DIR writes to another disk", 1
     return (
         f"augcam: {type(error).__name__}: {shown(error, MOST)}\n        debug=true shows where",

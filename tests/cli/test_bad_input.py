@@ -177,3 +177,17 @@ def test_a_full_or_read_only_output_folder(tmp_path, kind):
     assert done.returncode == (1 if kind == "full" else 2), done.stdout + done.stderr
     assert "hydra.run.dir" in done.stderr
     assert len(done.stderr.strip().splitlines()) <= 3, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        (["--foo"], "unrecognized arguments: --foo"),
+        (["--info", "x"], "invalid choice"),
+        (["--cfg"], "expected one argument"),
+    ],
+)
+def test_a_flag_that_there_is_not_is_refused_in_one_line(refused, flags, expected):
+    said = refused("data=shapes", *flags)
+    assert expected in said
+    assert len(said.strip().splitlines()) == 1

@@ -5,6 +5,7 @@ torch is imported when the request has been checked and the run folder is this p
 
 import logging
 import os
+import re
 import shlex
 import sys
 import time
@@ -12,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from string import Template
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from augcam.cli.errors import reported
 from augcam.config.build import trust, trust_given
@@ -45,16 +46,17 @@ def main(arguments: Sequence[str]) -> None:
 
     with reported(), concluded():
         trust_given(arguments)  # a run folder's config is checked before Hydra composes anything
-        name, rest = primary_config(arguments)
+        name, rest = primary_config(["-m" if is_multirun(a) else a for a in arguments])
         version.setbase("1.3")
-        # -m first: argparse takes no further overrides after a flag behind some.
-        settled = sorted(map(quoted, rest), key=lambda a: a not in ("-m", "--multirun"))
+        settled = [quoted(argument) for argument in rest]
         check_choices([argument for argument in settled if argument[0] != "-"])
-        sweeping = bool({"-m", "--multirun"} & set(settled))
+        sweeping = "-m" in settled
         parser = get_args_parser()
+        parser.error = refused_flag  # type: ignore[method-assign]
         try:
             _run_hydra(
-                args=parser.parse_args(sweep_arguments(settled)),
+                # Flags may stand between overrides, which the ordinary parse_args refuses.
+                args=parser.parse_intermixed_args(sweep_arguments(settled)),
                 args_parser=parser,
                 task_function=job,
                 config_path=str(CONF),
@@ -65,6 +67,22 @@ def main(arguments: Sequence[str]) -> None:
                 raise
             # `job` lets out none of these: Hydra could not make anything of the request.
             raise UserError(shown(error, 200)) from error
+
+
+def is_multirun(argument: str) -> bool:
+    """Whether argparse takes an argument for `-m`: `--multi` and `-mm` too."""
+    return re.fullmatch("-m+", argument) is not None or (
+        "--multirun".startswith(argument) and "--m" in argument
+    )
+
+
+def refused_flag(message: str) -> NoReturn:
+    """In place of argparse's page of usage.
+
+    Raises:
+        UserError: with what argparse has against the command line.
+    """
+    raise UserError(f"{shown(message, 200)}; --help says more")
 
 
 def check_choices(overrides: Sequence[str]) -> None:
@@ -101,7 +119,7 @@ def primary_config(arguments: Sequence[str]) -> tuple[str, list[str]]:
     if not given:
         return "train", list(arguments)
     path = Path(given[-1].removeprefix("run=")).expanduser().absolute()
-    if {"-m", "--multirun"} & set(arguments):
+    if "-m" in arguments:
         raise UserError(f"run={path}: one run continues at a time, without -m")
     if "${" in str(path):  # Hydra would look up what stands there
         raise UserError(f"run={path}: ${{ in a folder's name has a meaning of its own; rename it")
