@@ -1,8 +1,9 @@
 """How often does a page claim something of a study in which nothing has an effect?
 
-    python bench/claims.py                 # 100 pages a row
-    python bench/claims.py 50              # fewer
-    python bench/claims.py 100 power       # how often a true effect is seen
+    python bench/claims.py null            # studies in which nothing has an effect
+    python bench/claims.py praise          # maps that know nothing of the network
+    python bench/claims.py power           # how often a true effect is seen
+    python bench/claims.py null --pages 300 --seed 2026
 
 Studies are simulated, and the report's own code writes of them: `find`, the key points, the ranking's
 table, the sentences on classes, confusions, maps and robustness. Counted are the pages with at least one
@@ -13,13 +14,17 @@ run shifts the log-odds of all images and of each class by chance, then every im
 image has a likely wrong class. Maps are a scene of the image's own, a pattern of the run's own on all
 images, and noise; the six measures of the report come from these maps. "Spread k times" multiplies a
 group's run to run shifts, of accuracy, corruption errors and maps.
+
+"Is the map true?": maps of 4 methods at 4 layers, each with its own cells in random places, and the maps
+of no network, centre and edge; the value of each in an image is the image's own, shared by all, and
+noise. `verdict` writes of them.
 """
 
+import argparse
 import dataclasses
 import os
 import platform
 import re
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -33,6 +38,8 @@ import scipy
 from scipy import stats
 
 from augcam.config.schema import Config
+from augcam.explain.faithfulness.measure import Measured
+from augcam.explain.faithfulness.verdict import QUESTIONS, praises
 from augcam.report.analysis import find
 from augcam.report.key_points import class_sentence, key_points
 from augcam.report.load import Maps, Predictions, Run, Study
@@ -62,8 +69,7 @@ class Design:
         images: in the test set.
         run_std: standard deviation of a run's common shift, in log-odds; 0.07 is 0.2 points.
         corrupted: whether runs have errors under corruption.
-        moved: standard deviation by which each group moves each image's log-odds, harder or easier; the
-            baseline's too, as the mean accuracy falls by it.
+        moved: standard deviation by which an augmentation moves each image's log-odds, harder or easier.
         maps: evaluated images that have maps; 0 leaves them out.
         better: points of accuracy by which the first augmentation is better.
         class_better: points by which it is better in two classes of ten alone.
@@ -109,9 +115,7 @@ def study(design: Design, rng: np.random.Generator) -> Study:
     groups: dict[str, tuple[Run, ...]] = {}
     for number, (seeds, spread) in enumerate(zip(design.seeds, design.spreads, strict=True)):
         name = f"aug{number}" if number else "none"
-        own = logit
-        if number or design.moved:  # the baseline draws too only where it changes anything
-            own = logit + design.moved * rng.standard_normal(design.images)
+        own = logit + (design.moved * rng.standard_normal(design.images) if number else 0)
         effect = np.zeros(len(CLASSES))
         shown = scenes
         if number == 1:
@@ -203,7 +207,7 @@ def claims(lines: Sequence[str]) -> dict[str, bool]:
     }
 
 
-def count_claims(design: Design, pages: int, seed: int = 0) -> dict[str, int]:
+def count_claims(design: Design, pages: int, seed: int | Sequence[int] = 0) -> dict[str, int]:
     """On how many of `pages` pages each kind of claim stands."""
     rng = np.random.default_rng(seed)
     count = dict.fromkeys(CLAIMS, 0)
@@ -211,6 +215,30 @@ def count_claims(design: Design, pages: int, seed: int = 0) -> dict[str, int]:
         for kind, made in claims(page(study(design, rng))).items():
             count[kind] += made
     return count
+
+
+def noise_maps(images: int, beat: Sequence[str], rng: np.random.Generator) -> list[Measured]:
+    """What is measured of 16 maps that know nothing, and of what they must beat.
+
+    Args:
+        images: that were explained.
+        beat: "random" (each map's own cells in random places), "centre", "edge"; one that is left
+            out is no rival, as if every map beat it.
+        rng: of the values.
+    """
+    found = []
+    for question in QUESTIONS:
+        image = rng.normal(0, 1, images)
+
+        def draw(image: np.ndarray = image) -> np.ndarray:
+            return image + rng.normal(0, 0.2, images)
+
+        for method in ("gradcam", "gradcam++", "hirescam", "layercam"):
+            for layer in ("layer1", "layer2", "layer3", "layer4"):
+                random = draw() if "random" in beat else None
+                found.append(Measured(method, layer, question, draw(), random, 0))
+        found += [Measured(m, "", question, draw(), None, 0) for m in beat if m != "random"]
+    return found
 
 
 # --------------------------------------------------------------------------------- what is measured
@@ -225,19 +253,25 @@ def spreads_of(augmentations: int) -> dict[str, list[float]]:
 
 
 def null_designs() -> Iterator[tuple[str, Design]]:
-    """Studies without any effect. Maps where a verdict on them is possible, as they take longest."""
+    """Studies without any effect, most asked for first."""
     for seeds in (2, 3, 5):
-        for augmentations in (2, 4, 10):
-            for name, spreads in spreads_of(augmentations).items():
-                title = f"{seeds} | {augmentations} | {name}"
-                maps = 30 if seeds > 3 and augmentations < 10 else 0
-                yield title, Design([seeds] * (augmentations + 1), spreads, maps=maps)
-    for name, spreads in spreads_of(1).items():
-        yield f"4 | 1 | {name}", Design([4] * 2, spreads, maps=30)
+        for name, spreads in spreads_of(4).items():
+            maps = 30 if seeds > 3 else 0  # a verdict on maps takes 4 seeds
+            yield f"{seeds} | 4 | {name}", Design([seeds] * 5, spreads, maps=maps)
     for base, other in ((2, 5), (5, 2)):
-        for name in ("equal", "baseline 4x", "one augmentation 4x"):
+        for name in ("baseline 4x", "one augmentation 4x"):
             title = f"{base}, {other} each | 4 | {name}"
             yield title, Design([base, *[other] * 4], spreads_of(4)[name])
+    for name in ("equal", "baseline 4x"):
+        yield f"4 | 1 | {name}", Design([4] * 2, spreads_of(1)[name], maps=30)
+    for seeds in (2, 3, 5):
+        for augmentations in (2, 10):
+            for name in ("equal", "from 1x to 4x"):
+                spreads = spreads_of(augmentations)[name]
+                yield (
+                    f"{seeds} | {augmentations} | {name}",
+                    Design([seeds] * (augmentations + 1), spreads),
+                )
     for seeds in (2, 3, 5):
         yield f"{seeds} | 4 | equal, other images hard", Design([seeds] * 5, [1.0] * 5, moved=1.5)
 
@@ -253,12 +287,12 @@ EFFECTS: dict[str, tuple[dict[str, float], str]] = {
 }
 
 
-def power(effect: Mapping[str, float], pattern: str, seeds: int, pages: int) -> int:
+def power(effect: Mapping[str, float], pattern: str, seeds: int, pages: int, seed: int = 0) -> int:
     """On how many pages, of 10,000 test images, a true effect is seen."""
     maps = 30 if "maps_moved" in effect else 0
     images = 1000 if maps else 10_000
     design = Design([seeds] * 5, [1.0] * 5, images, run_std=0.07, maps=maps, **effect)
-    rng = np.random.default_rng(seeds)
+    rng = np.random.default_rng([seeds, seed])
     return sum(
         any(re.search(pattern, line) for line in page(study(design, rng))) for _ in range(pages)
     )
@@ -270,13 +304,13 @@ def _share(count: int, pages: int) -> str:
     return f"{100 * count / pages:.1f} [{100 * ends.low:.1f}, {100 * ends.high:.1f}]"
 
 
-def print_null(pages: int) -> None:
+def print_null(pages: int, seed: int) -> None:
     """The table of false claims, and all of its pages by the number of seeds."""
     print("\n| seeds | augmentations | spread of seeds | " + " | ".join(CLAIMS) + " |")
     print("|" + "---|" * (3 + len(CLAIMS)))
     together: dict[str, dict[str, tuple[int, int]]] = {}
-    for title, design in null_designs():
-        count = count_claims(design, pages)
+    for row, (title, design) in enumerate(null_designs()):
+        count = count_claims(design, pages, [seed, row])
         possible = {k: design.maps > 0 or k != "moved further" for k in CLAIMS}
         cells = [_share(n, pages) if possible[k] else "-" for k, n in count.items()]
         print(f"| {title} | {' | '.join(cells)} |", flush=True)
@@ -289,25 +323,41 @@ def print_null(pages: int) -> None:
         print(f"| {seeds} | all of these | | {' | '.join(cells)} |")
 
 
-def print_power(pages: int) -> None:
+def print_praise(pages: int, seed: int) -> None:
+    """How often maps that know nothing are praised."""
+    print("\n| 16 maps of noise, 100 images, rivals | praise in *Is the map true?* |")
+    print("|---|---|")
+    for row, beat in enumerate((("random", "centre", "edge"), ("random",))):
+        rng = np.random.default_rng([seed, row])
+        count = sum(praises(noise_maps(100, beat, rng), page) for page in range(pages))
+        print(f"| {', '.join(beat)} | {_share(count, pages)} |", flush=True)
+
+
+def print_power(pages: int, seed: int) -> None:
     """The table of true effects that are seen."""
     numbers = (2, 3, 4, 5, 8)
     print("\n| one of four augmentations | " + " | ".join(f"{n} seeds" for n in numbers) + " |")
     print("|" + "---|" * (1 + len(numbers)))
     for name, (effect, pattern) in EFFECTS.items():
-        cells = [f"{100 * power(effect, pattern, n, pages) / pages:.0f}" for n in numbers]
+        cells = [f"{100 * power(effect, pattern, n, pages, seed) / pages:.0f}" for n in numbers]
         print(f"| {name} | {' | '.join(cells)} |", flush=True)
 
 
+TABLES = {"null": print_null, "praise": print_praise, "power": print_power}
+
+
 def main() -> None:
-    pages = int(sys.argv[1]) if len(sys.argv) > 1 else 100
+    parser = argparse.ArgumentParser(description="How often a page claims something.")
+    parser.add_argument("tables", nargs="*", choices=list(TABLES), default=list(TABLES))
+    parser.add_argument("--pages", type=int, default=100, help="simulated pages for each cell")
+    parser.add_argument("--seed", type=int, default=0, help="of the simulation")
+    given = parser.parse_args()
     print(
         f"Python {platform.python_version()}, numpy {np.__version__}, scipy {scipy.__version__}; "
-        f"{pages} pages a row; % of pages [95% interval]"
+        f"{given.pages} pages a row; % of pages [95% interval]; simulation seed {given.seed}"
     )
-    if "power" not in sys.argv[2:]:
-        print_null(pages)
-    print_power(pages)
+    for table in given.tables:
+        TABLES[table](given.pages, given.seed)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
     AUGCAM_DATA=../shared/data python bench/data.py          # minutes, on CIFAR-10
     python bench/data.py --images 2560 --rounds 3 --train-rounds 0
+    python bench/data.py --pipelines randaugment trivialaugment --train-rounds 0
 
 A turn is one epoch over the same images: every batch fetched, augmented, normalized and ready to enter
 the network. Ours is the loader of `augcam.data.datamodule` with Normalize and ToTensorV2 once a batch
@@ -13,6 +14,7 @@ collate stack them, shuffled, the last partial batch left out:
   in AugCAM's faster versions), so that what remains is the loader alone.
 - torchvision, PIL: RandomCrop(32, padding=4), RandomHorizontalFlip, ToTensor, Normalize on PIL images,
   as in kuangliu/pytorch-cifar.
+- torchvision, PIL of a policy: the same policy of transforms.v2 on PIL images, then ToTensor, Normalize.
 - torchvision v2: the same in transforms.v2 on uint8 tensors that lie ready as (3, 32, 32).
 
 With workers, everybody's live through all epochs, which the hand-written loaders have to ask for
@@ -66,6 +68,11 @@ BY_HAND = {
         ),
     ],
 }  # fmt: skip
+# The policies, which Albumentations has not: torchvision's on PIL images, with the same strengths.
+POLICIES = {
+    "randaugment": partial(v2.RandAugment, num_ops=2, magnitude=9),
+    "trivialaugment": v2.TrivialAugmentWide,
+}
 # What to reach beside Albumentations: without workers, with two.
 REACH = {"flip": ("2.5", "2.2"), "crop_flip": ("1.9", "1.6"), "cutout_rotate": ("1.5", "1.4")}
 
@@ -97,6 +104,19 @@ def by_hand(data: ImageDataModule, pipeline: str) -> dict[str, Dataset[Any]]:
             images.labels, array.__getitem__, lambda image: compose(image=image)["image"]
         )
 
+    if pipeline in POLICIES:
+        fill = [round(255 * channel) for channel in data.mean]
+        policy = transforms.Compose(
+            [
+                POLICIES[pipeline](fill=fill),
+                transforms.ToTensor(), transforms.Normalize(**scaling),
+            ]
+        )  # fmt: skip
+        return {
+            "torchvision, PIL": PerImage(
+                images.labels, lambda index: Image.fromarray(array[index]), policy
+            )
+        }
     found = {
         "Albumentations": albumentations(BY_HAND[pipeline]),
         # Built anew: Compose gives them its own random state.
@@ -159,8 +179,10 @@ def loaders(pipeline: str, workers: int, images: int, rounds: int) -> None:
     seconds = alternated(measures, rounds, warm_up=1)
     data.teardown("fit")
     reach = {
-        "Albumentations": REACH[pipeline][workers > 0], "torchvision, PIL": "4", "torchvision v2": "1",
-    }  # fmt: skip
+        "Albumentations": REACH.get(pipeline, ("", ""))[workers > 0],
+        "torchvision, PIL": "3" if pipeline in POLICIES else "4",
+        "torchvision v2": "1",
+    }
     table = markdown(
         f"{pipeline}, {workers or 'no'} workers",
         "loader", "images/s", "AugCAM is so many times as fast", "to reach",
@@ -225,13 +247,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=12_800, help="of an epoch")
     parser.add_argument("--rounds", type=int, default=11)
+    parser.add_argument("--pipelines", nargs="+", default=[*BY_HAND, *POLICIES])
     parser.add_argument("--train-rounds", type=int, default=4, help="0: no training")
     parser.add_argument("--train-steps", type=int, help="default 6 on a CPU, 200 on a GPU")
     parser.add_argument("overrides", nargs="*", help="of the training: model=resnet10 ...")
     asked = parser.parse_args()
     print(f"{machine()}; {asked.rounds} rounds of {asked.images} images")
     for workers in (0, 2):
-        for pipeline in BY_HAND:
+        for pipeline in asked.pipelines:
+            if workers and pipeline in POLICIES:
+                continue
             loaders(pipeline, workers, asked.images, asked.rounds)
     steps = asked.train_steps or (200 if torch.cuda.is_available() else 6)
     if asked.train_rounds:

@@ -22,11 +22,11 @@ from omegaconf import OmegaConf
 from recipes import BY_KEY, RECIPES, Recipe
 from scipy import stats
 
+from augcam.atomic import write_atomically
 from augcam.cli.errors import reported
 from augcam.config.compose import compose
 from augcam.config.schema import plain, validate
 from augcam.errors import UserError
-from augcam.runs.atomic import write_atomically
 from augcam.runs.run_folder import RunFolder
 from augcam.viz.figures import curves_figure, figure_array
 from augcam.viz.grid import save_png

@@ -17,8 +17,8 @@ from typing import Any, Literal
 import numpy as np
 from rich.progress import Progress
 
+from augcam.atomic import atomic_file, write_atomically
 from augcam.errors import UserError
-from augcam.runs.atomic import atomic_file, write_atomically
 from augcam.runs.run_folder import RunFolder
 
 Checkpoint = Literal["last", "best"]

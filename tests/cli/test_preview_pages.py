@@ -2,14 +2,25 @@
 
 import numpy as np
 import pytest
+import torch
 from skimage.measure import shannon_entropy
 
-from augcam.cli.preview import configs, measure, oddities, raw_images, refuse_unwritable, remains
+from augcam.cli.preview import (
+    configs,
+    look,
+    measure,
+    oddities,
+    raw_images,
+    refuse_unwritable,
+    remains,
+)
 from augcam.config.schema import validate
 from augcam.data.augment.build import build_pipeline
+from augcam.data.augment.mix import build as build_mix
 from augcam.data.datasets.cifar import CIFAR10
 from augcam.data.datasets.shapes import Shapes
 from augcam.errors import UserError
+from augcam.training.callbacks.preview import preview_picture
 from augcam.viz.grid import GAP, augmentation_grid
 from tests.conftest import CIFAR, ROOT, compose, needs_cifar
 
@@ -231,3 +242,29 @@ def test_validation_on_the_test_set_leaves_all_training_images_to_look_at():
     assert shown["test"][0].shape == (40, 32, 32, 3)
     np.testing.assert_array_equal(shown["test"][0], shown["0"][0])
     assert shown["test"][1:] == shown["0"][1:]
+
+
+def test_mixed_draws_are_the_mixture_that_training_makes_of_them():
+    images = np.stack([np.full((32, 32, 3), value, np.uint8) for value in (0, 100, 200)])
+    pipeline = build_pipeline({}, 1)
+    plain = preview_picture(images, [0, 1, 0], ["a", "b"], pipeline, 2)
+    mix = build_mix(1.0, None, seed=3)
+    mixed = preview_picture(images, [0, 1, 0], ["a", "b"], pipeline, 2, mix)
+    floats = torch.from_numpy(images).permute(0, 3, 1, 2).float()
+    side = 128 + GAP
+    for draw in range(2):
+        expected, _ = mix(floats, torch.eye(2)[[0, 1, 0]], 0, draw)
+        for row in range(3):
+            y = mixed.shape[0] - (3 - row) * side + 64
+            x = GAP + (1 + draw) * side + 64
+            assert mixed[y, x, 0] == round(expected[row, 0, 0, 0].item())
+            assert plain[y, x, 0] == images[row, 0, 0, 0]
+    assert mixed.shape[1] > plain.shape[1]  # its captions say more
+
+
+def test_a_preview_with_mix_says_what_mixing_costs():
+    sizes = ["data=shapes", "data.train_size=60", "data.test_size=20", "data.holdout=0"]
+    one, other = look(configs([*sizes, "aug=flip", "mix=none,cutmix"]))
+    assert one.mixing is None
+    assert other.mixing > 0
+    assert not np.array_equal(one.grid, other.grid)

@@ -47,7 +47,7 @@ def test_what_no_list_lets_in_is_refused_by_its_name_alone(target):
 
 @pytest.mark.parametrize(
     "target",
-    ["augcam.runs.atomic.write_atomically", "augcam.runs.run_folder.RunFolder", "torch.nn.init.ones_",
+    ["augcam.atomic.write_atomically", "augcam.runs.run_folder.RunFolder", "torch.nn.init.ones_",
      "torch.optim.lr_scheduler.StepLR", "albumentations.load", "albumentations.Rotate",
      "torch.nn.modules.module.os.system", "torchvision.io.write_file", "torchvision.datasets.CIFAR10"],
 )  # fmt: skip
@@ -57,7 +57,7 @@ def test_only_the_kind_that_is_asked_for_is_built(target):
 
 
 def test_what_stands_inside_is_checked_as_well(tmp_path):
-    for inner in ("os.mkdir", "augcam.runs.atomic.write_atomically", "albumentations.load"):
+    for inner in ("os.mkdir", "augcam.atomic.write_atomically", "albumentations.load"):
         node = {
             "_target_": "albumentations.OneOf",
             "transforms": [{"_target_": inner, "path": "x"}],

@@ -307,7 +307,7 @@ def transform_is_a_system_call(scene: Scene) -> None:
 
 @attack
 def transform_is_a_function_of_ours(scene: Scene) -> None:
-    target = "augcam.runs.atomic.write_atomically"
+    target = "augcam.atomic.write_atomically"
     scene.changed(aug__flip={"_target_": target, "path": str(scene.canary), "text": "x"})
 
 

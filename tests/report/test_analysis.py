@@ -66,6 +66,17 @@ def test_more_augmentations_make_each_verdict_and_interval_more_careful():
     assert among.low < one.low < one.high < among.high
 
 
+def test_what_would_stand_alone_at_five_per_cent_does_not_among_nine():
+    # One p of .028 is a verdict; the least of nine such is not, and nothing leads.
+    one = find(study_of({"none": 0.9, "flip": 0.912}), Path("figures"))
+    others = {f"x{i}": 0.9 for i in range(8)}
+    among = find(study_of({"none": 0.9, "flip": 0.912} | others), Path("figures"))
+    assert one.standing("flip").difference.p == pytest.approx(0.028, abs=0.001)
+    assert verdicts(one) == {"flip": "better"}
+    assert verdicts(among) == dict.fromkeys(("flip", *others), "tie")
+    assert among.lead is None
+
+
 def test_without_a_baseline_the_first_may_still_win():
     findings = find(study_of({"flip": 0.9, "crop": 0.95}, baseline=None), Path("figures"))
     assert findings.lead.verdict == "better"

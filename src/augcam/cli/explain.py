@@ -1,31 +1,27 @@
-"""`augcam explain`: where a run's network looks, from its folder alone."""
+"""`augcam explain`: where a run's network looks, from its folder alone.
+
+torch and what needs it are imported late: a wrong request is answered in a second.
+"""
 
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import numpy as np
-from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 from rich import get_console
-from torch.utils.tensorboard import SummaryWriter
 
+from augcam.atomic import write_atomically
 from augcam.cli import foreign
 from augcam.cli.arguments import options
 from augcam.errors import UserError, nearest
-from augcam.explain.cam import METHODS, GradCAM, layer_names, page_layers
-from augcam.explain.faithfulness.check import check_run
-from augcam.explain.faithfulness.measure import CHECKS
-from augcam.explain.faithfulness.section import faithfulness_section, means_table
-from augcam.explain.faithfulness.verdict import verdict
-from augcam.explain.gallery import galleries
-from augcam.explain.pictures import own_pictures
-from augcam.runs.atomic import write_atomically
-from augcam.runs.finished_run import FinishedRun, open_run
+from augcam.explain.faithfulness import CHECKS
 from augcam.runs.run_folder import RunFolder
 from augcam.viz.page import Picture, Section, write_page
 from augcam.viz.terminal import progress_bars
+
+if TYPE_CHECKING:
+    from augcam.runs.finished_run import FinishedRun
 
 USAGE = """
 Explain a finished (or interrupted) run: what its network gets right and wrong on the test set, and
@@ -57,7 +53,7 @@ class Options(BaseModel):
         tuple[str, ...],
         Field(description="target layers; a ResNet's stages, or auto, if not given"),
     ] = ()
-    method: Annotated[str, Field(description=f"one of {', '.join(METHODS)}")] = "gradcam"
+    method: Annotated[str, Field(description="gradcam, gradcam++, hirescam, layercam")] = "gradcam"
     classes: Annotated[tuple[str, ...], Field(description="true classes; all if not given")] = ()
     checkpoint: Annotated[Literal["last", "best"], Field(description="whose weights")] = "last"
     check: Annotated[
@@ -82,6 +78,15 @@ def main(arguments: Sequence[str]) -> None:
         foreign.main(arguments)
         return
     asked = options(Options, arguments, USAGE)
+
+    from augcam.explain.cam import METHODS, GradCAM, layer_names, page_layers
+    from augcam.explain.faithfulness.check import check_run
+    from augcam.explain.faithfulness.section import faithfulness_section, means_table
+    from augcam.explain.faithfulness.verdict import verdict
+    from augcam.explain.gallery import galleries
+    from augcam.explain.pictures import own_pictures
+    from augcam.runs.finished_run import open_run
+
     if asked.method not in METHODS:
         raise UserError(f"method={asked.method}: unknown; {nearest(asked.method, METHODS)}")
     folder = RunFolder(asked.run)
@@ -120,9 +125,17 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _write(
-    run: FinishedRun, asked: Options, part: str, sections: Sequence[Section], record: dict[str, Any]
+    run: "FinishedRun",
+    asked: Options,
+    part: str,
+    sections: Sequence[Section],
+    record: dict[str, Any],
 ) -> None:
     """One part's JSON, page and pictures in TensorBoard; and the index of all parts so far."""
+    import numpy as np
+    from PIL import Image
+    from torch.utils.tensorboard import SummaryWriter
+
     out = run.folder.path / "explain"
     config = run.folder.config()
     settings = {

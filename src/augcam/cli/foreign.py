@@ -10,11 +10,9 @@ from rich import get_console
 from augcam.cli.arguments import options
 from augcam.config.build import trust
 from augcam.config.compose import compose
+from augcam.config.model import IMAGENET_MEAN, IMAGENET_STD
 from augcam.config.schema import validate
 from augcam.errors import UserError, nearest
-from augcam.explain.cam import METHODS, layer_names
-from augcam.explain.pictures import own_pictures
-from augcam.runs.foreign import IMAGENET_MEAN, IMAGENET_STD, load_network_from_file
 from augcam.viz.page import write_page
 
 USAGE = """
@@ -39,7 +37,7 @@ class Options(BaseModel):
     mean: Annotated[Channel, Field(description="of its normalisation, 0..1")] = IMAGENET_MEAN
     std: Annotated[Channel, Field(description="of its normalisation, 0..1")] = IMAGENET_STD
     layer: Annotated[str, Field(description="target layer")] = "auto"
-    method: Annotated[str, Field(description=f"one of {', '.join(METHODS)}")] = "gradcam"
+    method: Annotated[str, Field(description="gradcam, gradcam++, hirescam, layercam")] = "gradcam"
     out: Annotated[Path, Field(description="folder of the page")] = Path("outputs/explained")
 
 
@@ -55,6 +53,11 @@ def _is_of_model(argument: str) -> bool:
 def main(arguments: Sequence[str]) -> None:
     """Build the network, load its weights, explain the pictures, and write the page."""
     asked = options(Options, [a for a in arguments if not _is_of_model(a)], USAGE)
+
+    from augcam.explain.cam import METHODS, layer_names
+    from augcam.explain.pictures import own_pictures
+    from augcam.runs.foreign import load_network_from_file
+
     if asked.method not in METHODS:
         raise UserError(f"method={asked.method}: unknown; {nearest(asked.method, METHODS)}")
     trusted = [a for a in arguments if a.startswith("trust=")]

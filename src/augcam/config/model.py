@@ -6,6 +6,10 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_val
 
 from augcam.errors import nearest, shown
 
+# Of ImageNet's channels, 0..1: what most published weights expect.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
 Stem = Literal["auto", "cifar", "imagenet"]
 Stride = Literal[1, 2]
 Blocks = Annotated[int, Field(ge=1)]

@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
+from augcam.atomic import write_atomically
 from augcam.explain.overlay import colour_map
-from augcam.runs.atomic import write_atomically
 from augcam.viz import words
 from augcam.viz.figures import figure_array
 from augcam.viz.grid import png_bytes

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from rich import get_console
 from rich.progress import Progress
 
+from augcam.atomic import write_atomically
 from augcam.errors import UserError
 from augcam.metrics import METRICS
-from augcam.runs.atomic import write_atomically
 
 if TYPE_CHECKING:
     from augcam.report.load import Study

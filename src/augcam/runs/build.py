@@ -18,6 +18,7 @@ from augcam.config.schema import (
 )
 from augcam.data.augment import mix
 from augcam.data.augment.build import build_pipeline
+from augcam.data.augment.mix import Mix
 from augcam.data.augment.pipeline import Pipeline
 from augcam.data.datamodule import ImageDataModule
 from augcam.data.datasets.base import ImageDataset
@@ -83,6 +84,14 @@ def build_run_pipeline(
     )
 
 
+def build_mix(config: Config) -> Mix | None:
+    """What happens to the run's training batches and their labels; None where nothing does."""
+    mixup, cutmix = config.mix.mixup, config.mix.cutmix
+    return mix.build(
+        mixup.alpha if mixup else None, cutmix.alpha if cutmix else None, config.seed, config.mix.p
+    )
+
+
 def build_data(config: Config) -> ImageDataModule:
     """The run's LightningDataModule, nothing read yet.
 
@@ -99,12 +108,7 @@ def build_data(config: Config) -> ImageDataModule:
         num_workers=auto_workers(config.trainer.accelerator) if workers == "auto" else workers,
         holdout=config.data.holdout,
         seed=config.seed,
-        mix=mix.build(
-            config.mix.mixup.alpha if config.mix.mixup else None,
-            config.mix.cutmix.alpha if config.mix.cutmix else None,
-            config.seed,
-            config.mix.p,
-        ),
+        mix=build_mix(config),
         views=3 if config.loss.jsd else 1,
     )
 

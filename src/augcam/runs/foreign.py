@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from augcam.config.model import IMAGENET_MEAN, IMAGENET_STD
 from augcam.config.schema import Config
 from augcam.data.normalize import normalize
 from augcam.errors import UserError
@@ -14,9 +15,6 @@ from augcam.models.weights import load_weights, read_weights
 from augcam.runs.build import network_of
 from augcam.runs.finished_run import FinishedRun
 from augcam.runs.run_folder import RunFolder
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 def load_network_from_file(

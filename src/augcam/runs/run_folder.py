@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from filelock import FileLock, Timeout
 from omegaconf import OmegaConf
 
+from augcam.atomic import write_atomically
 from augcam.errors import UserError, shown
-from augcam.runs.atomic import write_atomically
 
 if TYPE_CHECKING:
     from augcam.config.schema import Config

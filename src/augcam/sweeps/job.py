@@ -14,8 +14,8 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 
+from augcam.atomic import write_atomically
 from augcam.errors import UserError, explained
-from augcam.runs.atomic import write_atomically
 from augcam.runs.run_folder import RunFolder
 from augcam.viz.terminal import silence_terminal
 

@@ -23,8 +23,8 @@ from hydra.experimental.callback import Callback
 from hydra.types import HydraContext
 from omegaconf import DictConfig
 
+from augcam.atomic import write_atomically
 from augcam.errors import UserError, explained
-from augcam.runs.atomic import write_atomically
 from augcam.runs.run_folder import RunFolder
 from augcam.viz.terminal import print_line
 

@@ -16,6 +16,7 @@ import torch
 from pytorch_lightning import Trainer
 from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
 
+from augcam.atomic import remove_leftovers
 from augcam.config.model import ResNetConfig
 from augcam.config.schema import Config
 from augcam.data.datamodule import ImageDataModule
@@ -23,7 +24,6 @@ from augcam.data.normalize import normalize
 from augcam.errors import RunError, UserError
 from augcam.explain.cam import GradCAM
 from augcam.models.resnet import whitening_filters
-from augcam.runs.atomic import remove_leftovers
 from augcam.runs.build import build_data, start_from_weights
 from augcam.runs.run_folder import RunFolder
 from augcam.training.build import build_classifier

@@ -62,6 +62,7 @@ def build_trainer(
             data.pipeline,
             config.preview.draws,
             folder.figures / "augmentation_preview.png",
+            data.mix,
         ),
         GradCamPanels(
             data.classes,

@@ -13,8 +13,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from augcam.atomic import write_atomically
 from augcam.errors import UserError
-from augcam.runs.atomic import write_atomically
 
 GAP = 6  # pixels between cells and around the grid
 

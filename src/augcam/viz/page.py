@@ -12,7 +12,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from augcam.runs.atomic import write_atomically
+from augcam.atomic import write_atomically
 
 _PHONE = 480  # a picture of at most so many pixels stays legible when a phone shrinks it
 

@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from augcam.errors import UserError, nearest
 from augcam.explain.cam import METHODS
+from augcam.explain.faithfulness import CHECKS
 from augcam.explain.faithfulness.localisation import mosaics
 from augcam.explain.faithfulness.maps import Explain, Stream, stream
-from augcam.explain.faithfulness.measure import CHECKS, Measured, measure_faithfulness
+from augcam.explain.faithfulness.measure import Measured, measure_faithfulness
 from augcam.explain.rows import explain_images
 from augcam.runs.finished_run import FinishedRun, untrained_network
 

@@ -9,6 +9,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from augcam.errors import UserError
+from augcam.explain.faithfulness import CHECKS
 from augcam.explain.faithfulness.baselines import IMAGE_BASELINES, shuffled
 from augcam.explain.faithfulness.concentration import concentration
 from augcam.explain.faithfulness.insertion import insertions_deletions
@@ -27,15 +28,6 @@ from augcam.explain.faithfulness.randomisation import cascade, stages_of
 from augcam.explain.faithfulness.road import ROAD_FRACTIONS, roads
 from augcam.explain.faithfulness.sensitivity import max_sensitivities
 from augcam.statistics.bootstrap import interval
-
-CHECKS = (
-    "concentration",
-    "localisation",
-    "insertion_deletion",
-    "road",
-    "max_sensitivity",
-    "sanity",
-)
 
 # Which end of each measure speaks for a map. Concentration speaks neither for nor against one.
 BETTER = {

@@ -10,8 +10,8 @@ from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 
+from augcam.atomic import atomic_file
 from augcam.config.schema import Config, plain
-from augcam.runs.atomic import atomic_file
 from augcam.runs.run_folder import RunFolder
 
 

@@ -8,7 +8,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning import Callback, Trainer
 
-from augcam.runs.atomic import atomic_file
+from augcam.atomic import atomic_file
 
 
 class TestPredictions(Callback):

@@ -6,8 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytorch_lightning as pl
 import torch
+import torch.nn.functional as F
 from pytorch_lightning import Callback, Trainer
 
+from augcam.data.augment.mix import Mix
 from augcam.data.augment.pipeline import Pipeline
 from augcam.training.callbacks.pictures import keep_picture, log_image
 from augcam.viz.grid import augmentation_grid
@@ -21,6 +23,7 @@ class AugmentationPreview(Callback):
         labels: N, the class of each.
         classes: the names of all classes.
         pipeline: the random part of the training augmentation.
+        mix: what happens to a batch then, if anything.
         draws: augmented versions of each sample.
         path: where the PNG goes.
     """
@@ -33,9 +36,10 @@ class AugmentationPreview(Callback):
         pipeline: Pipeline,
         draws: int,
         path: Path,
+        mix: Mix | None = None,
     ) -> None:
         self.images, self.labels, self.classes = images, labels, classes
-        self.pipeline, self.draws, self.path = pipeline, draws, path
+        self.pipeline, self.draws, self.path, self.mix = pipeline, draws, path, mix
 
     def on_fit_start(self, trainer: Trainer, pl_module: pl.LightningModule) -> None:
         if not trainer.is_global_zero or trainer.fast_dev_run or len(self.images) == 0:  # type: ignore[attr-defined]
@@ -53,13 +57,39 @@ def preview_picture(
     classes: Sequence[str],
     pipeline: Pipeline,
     draws: int,
+    mix: Mix | None = None,
 ) -> np.ndarray:
-    """Raw images, uint8 (N, H, W, 3), beside augmented draws of each: uint8 (height, width, 3)."""
+    """Raw images, uint8 (N, H, W, 3), beside augmented draws of each: uint8 (height, width, 3).
 
-    def augment(image: np.ndarray, draw: int, index: int) -> np.ndarray:
-        return pipeline(image, draw, index, labels[index])
+    With `mix`, the images of a column are a batch and mixed with one another; the captions then name
+    the classes that each draw is made of.
+    """
+    drawn = [
+        np.stack(
+            [pipeline(image, draw, index, labels[index]) for index, image in enumerate(images)]
+        )
+        for draw in range(draws)
+    ]
+    captions = [classes[label] for label in labels]
+    if mix:
+        shares = F.one_hot(torch.tensor(labels), len(classes)).float()
+        for draw, batch in enumerate(drawn):
+            floats = torch.from_numpy(batch).permute(0, 3, 1, 2).float()
+            mixed, parts = mix(floats, shares, 0, draw)
+            drawn[draw] = mixed.round().byte().permute(0, 2, 3, 1).numpy()
+            for index, row in enumerate(parts):
+                captions[index] += f"\n{draw + 1}: {_in_shares(row, classes)}"
 
-    return augmentation_grid(images, [classes[label] for label in labels], augment, draws)
+    return augmentation_grid(images, captions, lambda _, draw, index: drawn[draw][index], draws)
+
+
+def _in_shares(shares: torch.Tensor, classes: Sequence[str]) -> str:
+    """`cat 70%, dog 30%`; of one class only its name."""
+    largest = sorted(enumerate(shares.tolist()), key=lambda pair: -pair[1])
+    named = [(classes[label], share) for label, share in largest if share >= 0.005]
+    if len(named) == 1:
+        return named[0][0]
+    return ", ".join(f"{name} {share:.0%}" for name, share in named)
 
 
 def first_of_each_class(labels: torch.Tensor | np.ndarray, count: int) -> list[int]:

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from augcam.runs.atomic import atomic_file, remove_leftovers, write_atomically
+from augcam.atomic import atomic_file, remove_leftovers, write_atomically
 
 
 def names(folder):
