@@ -21,7 +21,7 @@ FLOORS = (
     {"data", "models", "config", "statistics", "viz", "metrics"},
     {"atomic", "errors"},
 )
-# `python -m augcam.report` and the like, `python -m augcam`, and the lazy public names.
+# `augcam report` and the like, `python -m augcam`, and the lazy public names.
 ENTRY_POINTS = {"__init__.py", "__main__.py", "preview.py", "evaluate.py"}
 FILES = sorted(
     path

@@ -1,4 +1,4 @@
-"""`python -m augcam.evaluate`: once per run, told when there is nothing to do, and bad input."""
+"""`augcam evaluate`: once per run, told when there is nothing to do, and bad input."""
 
 import json
 import subprocess

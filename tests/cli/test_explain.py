@@ -1,4 +1,4 @@
-"""`python -m augcam.explain`: a finished run from its folder alone, own pictures, and bad input."""
+"""`augcam explain`: a finished run from its folder alone, own pictures, and bad input."""
 
 import json
 import pickle

@@ -77,7 +77,6 @@ def test_help_and_refusals_import_nothing_heavy():
     )
 
 
-@pytest.mark.xfail(reason="cli/explain.py imports torch with its first line", strict=False)
 def test_explain_is_as_quick():
     commands = ["explain", "--help"], ["explain", "samples=8", "run=x"], ["explain", "nokey=8"]
     assert weight(*commands) == ""

@@ -1,4 +1,4 @@
-"""`python -m augcam.preview`: pictures, one page and a table, and a wrong request in words."""
+"""`augcam preview`: pictures, one page and a table, and a wrong request in words."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""`python -m augcam.report`: one page from many runs, whatever state they are in."""
+"""`augcam report`: one page from many runs, whatever state they are in."""
 
 import csv
 import json
@@ -163,7 +163,7 @@ def test_runs_that_were_not_evaluated_leave_sections_with_the_command_that_fills
     page = write_report([tmp_path])
     for heading in ("Where each network looks", "Robustness"):
         said = section(page, heading)
-        assert "python -m augcam.evaluate run=" in said
+        assert "augcam evaluate run=" in said
         assert any(str(run) in said for run in runs)
     make_run(tmp_path / "aug=none,seed=1", "none", 1, test_size=100, evaluated=20)
     page = write_report([tmp_path])
@@ -286,7 +286,7 @@ def test_several_folders_go_into_a_third(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], ["python -m augcam.report DIR"]),
+        ([], ["augcam report DIR"]),
         (["{sweep}/nowhere"], ["nowhere", "no such folder"]),
         (["{sweep}/figures"], ["figures", "no runs"]),
         (["{sweep}", "baseline=cutot"], ["cutot", "cutout"]),

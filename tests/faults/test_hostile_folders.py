@@ -656,13 +656,7 @@ IMAGES = {
 
 @pytest.mark.parametrize(
     ("command_name", "name"),
-    [
-        (command_name, name)
-        for command_name in ("preview", "train", "explain")
-        for name in IMAGES
-        # cli/explain.py opens whatever its pattern matches, and so waits for a pipe or device.
-        if command_name != "explain" or name not in ("pipe.png", "device.png")
-    ],
+    [(command_name, name) for command_name in ("preview", "train", "explain") for name in IMAGES],
 )
 def test_images_of_an_attacker(finished, tmp_path, monkeypatch, capfd, name, command_name):
     monkeypatch.chdir(tmp_path)

@@ -455,7 +455,7 @@ def test_a_damaged_evaluation_is_noted_and_the_run_kept(tmp_path, maps, harm):
     harm(run)
     study = read_study([tmp_path])
     assert study.groups["none"][0].evaluation is None
-    assert any("augcam.evaluate run=" in note for note in study.notes)
+    assert any("augcam evaluate run=" in note for note in study.notes)
 
 
 def test_an_evaluation_of_other_images_is_noted(tmp_path, maps):

@@ -26,7 +26,7 @@ def sections(tmp_path) -> list[Section]:
                 Table(["x"], [["y"]], "Folded `up`. And why.", folded=True),
                 Picture(tmp_path / "figures" / "a.png", "A grey box", density=2),
                 Bullets(["one", "two"]),
-                Commands(["python -m augcam.report DIR > log"]),
+                Commands(["augcam report DIR > log"]),
             ],
         )
     ]
@@ -74,4 +74,4 @@ def test_markdown_says_the_same(sections, tmp_path):
     assert "`x=<1>`" in text
     assert "| a\\|b | 1,234 |" in text
     assert "![](figures/a.png)" in text
-    assert "    python -m augcam.report DIR > log" in text
+    assert "    augcam report DIR > log" in text

@@ -15,17 +15,17 @@ from augcam.viz.terminal import progress_bars
 USAGE = """
 Measure a finished run on a subset of the test images, stratified by class: calibration, accuracy
 under 15 corruptions x 5 severities, Grad-CAM maps and how faithful and how concentrated they are. Writes
-DIR/evaluation.json and DIR/evaluation.npz, which python -m augcam.report reads. What is there already
+DIR/evaluation.json and DIR/evaluation.npz, which augcam report reads. What is there already
 is not computed again.
 
-  python -m augcam.evaluate run=DIR
-  python -m augcam.evaluate run=SWEEP           every finished run of a sweep
-  python -m augcam.evaluate run=DIR n=10000     every test image of CIFAR-10
+  augcam evaluate run=DIR
+  augcam evaluate run=SWEEP           every finished run of a sweep
+  augcam evaluate run=DIR n=10000     every test image of CIFAR-10
 """
 
 
 class Options(BaseModel):
-    """What `python -m augcam.evaluate` can be asked for."""
+    """What `augcam evaluate` can be asked for."""
 
     model_config = ConfigDict(extra="forbid")
 

@@ -28,19 +28,19 @@ Explain a finished (or interrupted) run: what its network gets right and wrong o
 where it looks. Writes PNG figures, a page and a JSON into DIR/explain/ - one each for galleries, your
 pictures and the check, and index.html, which leads to them - and the pictures into TensorBoard.
 
-  python -m augcam.explain run=DIR
-  python -m augcam.explain run=DIR images='photos/*.jpg'     your own pictures
-  python -m augcam.explain run=DIR classes=cat,dog n=25      two classes alone, more images
-  python -m augcam.explain run=DIR check=all                 is the map true? minutes on a CPU
+  augcam explain run=DIR
+  augcam explain run=DIR images='photos/*.jpg'     your own pictures
+  augcam explain run=DIR classes=cat,dog n=25      two classes alone, more images
+  augcam explain run=DIR check=all                 is the map true? minutes on a CPU
 
 A classifier that was not trained here, from a file of its weights (model.arch=NAME --help says more):
 
-  python -m augcam.explain model=torchvision model.arch=resnet50 weights=FILE images='photos/*.jpg'
+  augcam explain model=torchvision model.arch=resnet50 weights=FILE images='photos/*.jpg'
 """
 
 
 class Options(BaseModel):
-    """What `python -m augcam.explain` can be asked for."""
+    """What `augcam explain` can be asked for."""
 
     model_config = ConfigDict(extra="forbid")
 

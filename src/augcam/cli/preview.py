@@ -1,8 +1,8 @@
 """What augmentation pipelines do to images, before time is spent on them.
 
-python -m augcam.preview 'aug=glob(*)'
-python -m augcam.preview aug=rotate aug.rotate.limit=5,15,30
-python -m augcam.preview --help
+augcam preview 'aug=glob(*)'
+augcam preview aug=rotate aug.rotate.limit=5,15,30
+augcam preview --help
 
 torch and what needs it are imported late: a wrong key is told in a second.
 """
@@ -34,12 +34,12 @@ What augmentation pipelines do to images, before time is spent on them. Of each 
 raw training images beside several draws of the same, its transforms, microseconds per image, and
 what is odd: it changes nothing, or leaves nothing to see. Writes PNG files and one HTML page.
 
-  python -m augcam.preview 'aug=glob(*)'                          every pipeline of conf/aug
-  python -m augcam.preview aug=cutout,rotate                      two of them
-  python -m augcam.preview aug=rotate aug.rotate.limit=5,15,30    one knob, three previews
-  python -m augcam.preview aug=crop_flip mix=mixup,cutmix         mixed batches
-  python -m augcam.preview aug=flip +aug/op@aug.blur=blur         a transform more
-  python -m augcam.preview data=folder data.root=~/flowers        your own images
+  augcam preview 'aug=glob(*)'                          every pipeline of conf/aug
+  augcam preview aug=cutout,rotate                      two of them
+  augcam preview aug=rotate aug.rotate.limit=5,15,30    one knob, three previews
+  augcam preview aug=crop_flip mix=mixup,cutmix         mixed batches
+  augcam preview aug=flip +aug/op@aug.blur=blur         a transform more
+  augcam preview data=folder data.root=~/flowers        your own images
 
 Every key of train.py can be given; a list of values, glob() or range() makes a preview of each.
 And these:
@@ -486,6 +486,6 @@ def main(arguments: Sequence[str]) -> None:
             one.label, f"{effect.changed:.1%}", f"{effect.destroyed:.1%}",
             f"{np.median(effect.micros):.1f}", "; ".join(oddities(effect, one.alone)) or "-",
         )  # fmt: skip
-    page = write(previews, out, shlex.join(["python", "-m", "augcam.preview", *arguments]))
+    page = write(previews, out, shlex.join(["augcam", "preview", *arguments]))
     get_console().print(table, markup=False)
     get_console().print(f"{page}", soft_wrap=True, markup=False)

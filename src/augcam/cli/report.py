@@ -1,7 +1,7 @@
 """Compare many runs on one page: which augmentation, for which class, and why.
 
-python -m augcam.report outputs/sweeps/NAME
-python -m augcam.report DIR DIR2 out=comparison baseline=flip
+augcam report outputs/sweeps/NAME
+augcam report DIR DIR2 out=comparison baseline=flip
 
 torch and what needs it are imported late: `--help` and a wrong option are answered in a second.
 """
@@ -22,16 +22,16 @@ Compare runs: which augmentation is best, for which class, what it costs and whe
 Reads every run in the folders given, also while some still run, and trains nothing. Writes
 report.html (one file, no network needed), report.md, runs.csv and figures/.
 
-  python -m augcam.report DIR                      a sweep, or a folder with runs anywhere below
-  python -m augcam.report DIR baseline=flip        compare with another augmentation than none
-  python -m augcam.report DIR DIR2 out=DIR3        several folders
+  augcam report DIR                      a sweep, or a folder with runs anywhere below
+  augcam report DIR baseline=flip        compare with another augmentation than none
+  augcam report DIR DIR2 out=DIR3        several folders
 
-Robustness and where the networks look need `python -m augcam.evaluate run=DIR` for each run first.
+Robustness and where the networks look need `augcam evaluate run=DIR` for each run first.
 """
 
 
 class Options(BaseModel):
-    """What `python -m augcam.report` can be asked for."""
+    """What `augcam report` can be asked for."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -47,6 +47,6 @@ def main(arguments: Sequence[str]) -> None:
     folders = [a for a in arguments if a[:1] != "-" and ("=" not in a or Path(a).is_dir())]
     asked = options(Options, [a for a in arguments if a not in folders], USAGE)
     if not folders:
-        raise UserError("which runs? python -m augcam.report DIR; --help says more")
+        raise UserError("which runs? augcam report DIR; --help says more")
     page = write_report([Path(folder) for folder in folders], asked.baseline, asked.out)
     get_console().print(str(page), soft_wrap=True, markup=False, highlight=False)

@@ -12,7 +12,7 @@ from augcam.runs.run_folder import RunFolder
 if TYPE_CHECKING:
     from augcam.report.load import Run
 
-EVALUATE = "python -m augcam.evaluate run="
+EVALUATE = "augcam evaluate run="
 
 
 def sweep_commands(

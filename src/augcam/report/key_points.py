@@ -154,6 +154,9 @@ def _against(standing: GroupResult) -> str:
 def _interval(difference: Difference) -> str:
     if difference.low is None or difference.high is None:
         return ""
+    if difference.low < 0 < difference.high and difference.verdict != "tie":
+        # Holm's step-down test sees a little more than intervals that hold all at once.
+        return f"adjusted p {words.p_value(difference.p or 0.0)}, "
     ends = words.interval(100 * difference.low, 100 * difference.high).replace("+", "")
     return f"95% interval {ends}, "
 

@@ -337,7 +337,7 @@ class Watch(threading.Thread):
             page = write_report([self.folder])
         except Exception as error:  # the runs are done and kept, whatever the page may lack
             message, _ = explained(error)
-            again = f"python -m augcam.report {shlex.quote(str(self.folder))}"
+            again = f"augcam report {shlex.quote(str(self.folder))}"
             print_line(f"no report: {message}\n         {again} tries again")
         else:
             print_line(f"report   {page}")
