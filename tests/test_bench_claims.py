@@ -3,12 +3,14 @@
 bench/claims.py measures it with many more pages; docs/statistics.md has its table.
 """
 
+import dataclasses
 import sys
 from math import sqrt
 
 import numpy as np
 import pytest
 
+from augcam.explain.faithfulness.verdict import praises
 from tests.conftest import ROOT
 
 sys.path.insert(0, str(ROOT / "bench"))
@@ -40,6 +42,17 @@ def test_maps_that_did_not_move_are_not_said_to_have_moved(seeds, maps):
     design = claims.Design([seeds] * 3, [1, 1, 4], images=200, maps=maps)
     count = claims.count_claims(design, PAGES)
     assert count["moved further"] <= (MOST if seeds >= 4 else 0)
+
+
+def test_maps_that_know_nothing_are_praised_at_most_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+    rivals = "random", "centre", "edge"
+    hits = sum(praises(claims.noise_maps(100, rivals, rng), page) for page in range(PAGES))
+    assert hits <= MOST
+    # One that does point is praised: what is counted can be seen at all.
+    maps = claims.noise_maps(100, rivals, rng)
+    maps[0] = dataclasses.replace(maps[0], values=maps[0].values + 0.5)
+    assert praises(maps)
 
 
 def test_true_effects_are_claimed():
