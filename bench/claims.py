@@ -69,7 +69,8 @@ class Design:
         images: in the test set.
         run_std: standard deviation of a run's common shift, in log-odds; 0.07 is 0.2 points.
         corrupted: whether runs have errors under corruption.
-        moved: standard deviation by which an augmentation moves each image's log-odds, harder or easier.
+        moved: standard deviation by which each group moves each image's log-odds, harder or easier; the
+            baseline's too, as the mean accuracy falls by it.
         maps: evaluated images that have maps; 0 leaves them out.
         better: points of accuracy by which the first augmentation is better.
         class_better: points by which it is better in two classes of ten alone.
@@ -115,7 +116,9 @@ def study(design: Design, rng: np.random.Generator) -> Study:
     groups: dict[str, tuple[Run, ...]] = {}
     for number, (seeds, spread) in enumerate(zip(design.seeds, design.spreads, strict=True)):
         name = f"aug{number}" if number else "none"
-        own = logit + (design.moved * rng.standard_normal(design.images) if number else 0)
+        own = logit
+        if number or design.moved:  # the baseline draws too only where it changes anything
+            own = logit + design.moved * rng.standard_normal(design.images)
         effect = np.zeros(len(CLASSES))
         shown = scenes
         if number == 1:
