@@ -191,3 +191,18 @@ def test_a_flag_that_there_is_not_is_refused_in_one_line(refused, flags, expecte
     said = refused("data=shapes", *flags)
     assert expected in said
     assert len(said.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--cfg", "job"],
+        ["data=shapes", "--cfg", "job", "aug=flip"],
+        ["-c", "job", "-p", "data", "seed=2"],
+    ],
+)
+def test_the_whole_config_is_printed(tmp_path, monkeypatch, capfd, arguments):
+    monkeypatch.chdir(tmp_path)
+    main(["train", *arguments])
+    assert "batch_size:" in capfd.readouterr().out
+    assert not list(tmp_path.iterdir())

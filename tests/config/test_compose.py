@@ -59,3 +59,8 @@ def test_a_name_is_one_folder():
         short = OmegaConf.create({"x": "${short:${name}}", "name": name}).x
         assert Path("outputs", short).resolve().parent == Path("outputs").resolve()
         assert len(short) < 200
+
+
+def test_a_group_whose_choice_is_a_number_is_refused_in_words():
+    with pytest.raises(UserError, match="data=0: unknown; there is: cifar10"):
+        compose(["data=0"])

@@ -161,6 +161,8 @@ def check(ended: Ended, place: Path) -> None:
     COUNT["inputs"] += 1
     COUNT["started" if ended.started else f"status {ended.status}"] += 1
     problems = ended.problems()
+    if "debug=true shows where" in ended.err:
+        problems.append(f"a fault of ours: {ended.arguments} {ended.err[-600:]}")
     shown = ended.out + ended.err
     if "--cfg" not in ended.arguments:
         long = [a for a in ended.arguments if len(a) > 1000]

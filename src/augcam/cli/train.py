@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 from augcam.cli.errors import reported
 from augcam.config.build import trust, trust_given
-from augcam.config.compose import CONF, continuation, quoted
-from augcam.errors import UserError, nearest, shown
+from augcam.config.compose import CONF, check_choices, continuation, quoted
+from augcam.errors import UserError, shown
 from augcam.runs.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -49,13 +49,13 @@ def main(arguments: Sequence[str]) -> None:
         name, rest = primary_config(["-m" if is_multirun(a) else a for a in arguments])
         version.setbase("1.3")
         settled = [quoted(argument) for argument in rest]
-        check_choices([argument for argument in settled if argument[0] != "-"])
-        sweeping = "-m" in settled
         parser = get_args_parser()
         parser.error = refused_flag  # type: ignore[method-assign]
+        # Intermixed: flags may stand between overrides, which the ordinary parse_args refuses.
+        asked = parser.parse_intermixed_args(settled)
+        check_choices(asked.overrides)
         try:
             _run_hydra(
-                # Flags may stand between overrides, which the ordinary parse_args refuses.
                 args=parser.parse_intermixed_args(sweep_arguments(settled)),
                 args_parser=parser,
                 task_function=job,
@@ -63,7 +63,7 @@ def main(arguments: Sequence[str]) -> None:
                 config_name=name,
             )
         except (TypeError, ValueError) as error:
-            if sweeping or isinstance(error, (UserError, OmegaConfBaseException)):
+            if asked.multirun or isinstance(error, (UserError, OmegaConfBaseException)):
                 raise
             # `job` lets out none of these: Hydra could not make anything of the request.
             raise UserError(shown(error, 200)) from error
@@ -83,28 +83,6 @@ def refused_flag(message: str) -> NoReturn:
         UserError: with what argparse has against the command line.
     """
     raise UserError(f"{shown(message, 200)}; --help says more")
-
-
-def check_choices(overrides: Sequence[str]) -> None:
-    """Refuse a choice of a group that is no name, which Hydra 1.3 cannot say in words.
-
-    Raises:
-        UserError: naming the nearest choices.
-    """
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-
-    groups = {path.parent.relative_to(CONF).as_posix() for path in CONF.rglob("*.yaml")}
-    for override in OverridesParser.create().parse_overrides(list(overrides)):
-        group, value = override.key_or_group, override.value()
-        names = value if isinstance(value, list) else [value]
-        if not 0 < len(group) <= 200:
-            raise UserError(f"{shown(override.input_line)}: write key=value")
-        if group not in groups or override.is_sweep_override():
-            continue
-        for name in names:
-            if name not in (None, "") and not isinstance(name, str):
-                choices = [path.stem for path in (CONF / group).glob("[!_]*.yaml")]
-                raise UserError(f"{override.input_line}: unknown; {nearest(str(name), choices)}")
 
 
 def primary_config(arguments: Sequence[str]) -> tuple[str, list[str]]:

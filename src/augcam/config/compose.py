@@ -11,7 +11,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from augcam.errors import UserError, shown
+from augcam.errors import UserError, nearest, shown
 
 # Beside the package in the wheel, beside src/ in a clone.
 _PLACES = (Path(__file__).parents[1] / "conf", Path(__file__).parents[3] / "conf")
@@ -93,8 +93,10 @@ def compose(overrides: Sequence[str] = ()) -> DictConfig:
     from hydra import initialize_config_dir
     from hydra.core.hydra_config import HydraConfig
 
+    settled = [quoted(override) for override in overrides]
+    check_choices(settled)
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        tree = hydra_compose("train", [quoted(o) for o in overrides], return_hydra_config=True)
+        tree = hydra_compose("train", settled, return_hydra_config=True)
     raw: Any = OmegaConf.to_container(tree, resolve=False)
     del raw["hydra"]
     # Names come from what was chosen, which only Hydra's own config knows.
@@ -133,6 +135,28 @@ def sweep_jobs(overrides: Sequence[str]) -> list[list[str]]:
             if not choices[-1]:
                 raise UserError(f"{shown(written)}: there is nothing of such a name or range")
     return [list(job) for job in product(*choices)]
+
+
+def check_choices(overrides: Sequence[str]) -> None:
+    """Refuse a choice of a group that is no name, which Hydra 1.3 cannot say in words.
+
+    Raises:
+        UserError: naming the nearest choices.
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    groups = {path.parent.relative_to(CONF).as_posix() for path in CONF.rglob("*.yaml")}
+    for override in OverridesParser.create().parse_overrides(list(overrides)):
+        group, value = override.key_or_group, override.value()
+        names = value if isinstance(value, list) else [value]
+        if not 0 < len(group) <= 200:
+            raise UserError(f"{shown(override.input_line)}: write key=value")
+        if group not in groups or override.is_sweep_override():
+            continue
+        for name in names:
+            if name not in (None, "") and not isinstance(name, str):
+                choices = [path.stem for path in (CONF / group).glob("[!_]*.yaml")]
+                raise UserError(f"{override.input_line}: unknown; {nearest(str(name), choices)}")
 
 
 def quoted(override: str) -> str:
