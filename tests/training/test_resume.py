@@ -110,3 +110,9 @@ def test_what_a_kill_left_half_written_is_removed(tmp_path, died_in_epoch):
     (folder.checkpoints / ".last.ckpt.12345").write_bytes(b"half")
     tiny_run(folder.path)
     assert {path.name for path in folder.checkpoints.iterdir()} == {"last.ckpt", "best.ckpt"}
+
+
+def test_a_config_that_is_not_the_checkpoints_is_refused(tmp_path, died_in_epoch):
+    folder = died_in_epoch(tmp_path / "run", 3)
+    with pytest.raises(UserError, match=r"seed=7: .*last.ckpt was trained with 1"):
+        tiny_run(folder.path, "seed=7")

@@ -120,7 +120,7 @@ class Evaluation(_Checked):
     images: Annotated[int, Field(ge=1)]
     layer: str
     method: str
-    accuracy: Share | None = None
+    accuracy: Share
     ece: Finite | None = None
     corruptions: dict[str, Annotated[list[Share], Field(min_length=1)]]
     maps: MapMeasures = MapMeasures()

@@ -1,11 +1,13 @@
 """Going on with a stopped run: from which checkpoint, and under which config."""
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from augcam.config.schema import Config
-from augcam.errors import UserError
+from augcam.config.compose import flat
+from augcam.config.schema import FREE_TO_CHANGE, Config, plain
+from augcam.errors import UserError, shown
 from augcam.runs.finished_run import read_checkpoint
 from augcam.runs.run_folder import RunFolder
 
@@ -24,6 +26,7 @@ def resume_point(folder: RunFolder, config: Config) -> Path | None:
     path, saved = newest_checkpoint(folder)
     if path is None:
         return None
+    refuse_another_run(path, saved["config"], config)
     loops = saved["loops"]["fit_loop"]
     if config.trainer.max_steps != -1 and loops["epoch_loop.batch_progress"]["is_last_batch"]:
         # Lightning 2.6 then skips batches of the next epoch.
@@ -33,6 +36,24 @@ def resume_point(folder: RunFolder, config: Config) -> Path | None:
         )
     log.info("going on from %s", path)
     return path
+
+
+def refuse_another_run(path: Path, begun: Any, config: Config) -> None:
+    """Refuse to go on with weights that were trained under other settings than the folder's config has.
+
+    Keys that only one of the two has are of another version, and count for nothing.
+
+    Raises:
+        UserError: a line for every key that differs and may not.
+    """
+    before, now = flat(begun if isinstance(begun, Mapping) else {}), flat(plain(config))
+    if problems := [
+        f"{key}={shown(now[key])}: {path} was trained with {shown(before[key])}, and going on with "
+        "another value would make it another run"
+        for key in before.keys() & now.keys()
+        if before[key] != now[key] and not key.startswith(FREE_TO_CHANGE)
+    ]:
+        raise UserError("\n".join(sorted(problems)))
 
 
 def newest_checkpoint(folder: RunFolder) -> tuple[Path | None, dict[str, Any]]:

@@ -1,0 +1,222 @@
+"""Run folders with anything spoilt in them, to every command: refused in words, or read as it was.
+
+A spoilt file is never taken for a whole one: a checkpoint gives the very weights that were saved, and a
+run goes on as the run that it was, or not at all. By hand, with the count printed:
+
+    pytest -n0 -s -m slow tests/faults/test_fuzzed_folders.py
+"""
+
+import json
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from augcam.config.compose import flat
+from augcam.config.schema import FREE_TO_CHANGE, plain
+from augcam.runs import finished_run
+from augcam.runs.finished_run import read_checkpoint
+from tests.faults.command import Started, command, watch
+from tests.faults.harness import differences
+from tests.faults.test_fuzzed_requests import TINY
+
+FILES = (
+    ".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml", "metrics.json",
+    "test_predictions.npz", "evaluation.json", "evaluation.npz", "checkpoints/last.ckpt",
+    "checkpoints/best.ckpt", "hparams.yaml",
+)  # fmt: skip
+COMMANDS = {
+    "go on": lambda folder: ["train", f"run={folder}"],
+    "evaluate": lambda folder: ["evaluate", f"run={folder}", "n=10", "samples=10"],
+    "evaluate best": lambda folder: [
+        "evaluate", f"run={folder}", "n=10", "samples=10", "checkpoint=best"
+    ],
+    "explain": lambda folder: ["explain", f"run={folder}", "n=1", "layers=layer4"],
+    "report": lambda folder: ["report", str(folder), f"out={folder.parent / 'page'}"],
+}  # fmt: skip
+ODD = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8), st.integers(0, 100),
+    st.sampled_from([[], {}, [[1], 2], {"x": None}, 1e400, 10**400, "x" * 3000, "${seed}", "a\0b",
+                     "shapes", "resnet18", "cifar10", [1, 1, 1, 1], "os.system", "../..", "finished"]),
+)  # fmt: skip
+COUNT: Counter[str] = Counter()
+really_open_run = finished_run.open_run
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    """A small run as it should be, evaluated."""
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    ended = command("train", f"hydra.run.dir={folder}", *TINY, "trainer.max_epochs=2", "aug=flip",
+                    "explain.images=0", "preview.samples=0")  # fmt: skip
+    assert ended.status == 0, ended.err
+    ended = command("evaluate", f"run={folder}", "n=10", "samples=10")
+    assert ended.status == 0, ended.err
+    return folder
+
+
+@st.composite
+def bytes_spoilt(draw) -> Callable[[Path], None]:
+    """A file cut short, with bytes changed, put in, doubled, zeroed, or replaced by a folder."""
+    name = draw(st.sampled_from(FILES))
+    kinds = ["cut", "flip", "flip", "insert", "double", "zeros", "folder", "gone", "noise", "empty"]
+    kind = draw(st.sampled_from(kinds))
+    where, some = draw(st.floats(0, 1)), draw(st.binary(min_size=1, max_size=6))
+
+    def spoil(folder: Path) -> None:
+        file = folder / name
+        content = file.read_bytes()
+        at = int(where * len(content))
+        file.unlink()
+        if kind == "folder":
+            file.mkdir()
+        elif kind != "gone":
+            file.write_bytes({
+                "cut": content[:at],
+                "flip": content[:at] + some + content[at + len(some) :],
+                "insert": content[:at] + some + content[at:],
+                "double": content + content[at:],
+                "zeros": content[:at] + bytes(len(content) - at),
+                "noise": some,
+                "empty": b"",
+            }[kind])  # fmt: skip
+
+    spoil.__name__ = f"{kind} {name}"
+    return spoil
+
+
+@st.composite
+def value_spoilt(draw) -> Callable[[Path], None]:
+    """One value of a YAML or JSON file replaced by another, taken away, or put beside."""
+    name = draw(st.sampled_from([".hydra/config.yaml", "metrics.json", "evaluation.json"]))
+    steps = draw(st.lists(st.integers(0, 40), min_size=1, max_size=4))
+    odd, kind = draw(ODD), draw(st.sampled_from(["change", "change", "remove", "add"]))
+
+    def spoil(folder: Path) -> None:
+        text = (folder / name).read_text()
+        content = yaml.safe_load(text) if name.endswith("yaml") else json.loads(text)
+        node: Any = content
+        parent: Any = {"": content}
+        key: Any = ""
+        for step in steps:
+            if isinstance(node, dict) and node:
+                parent, key = node, sorted(node)[step % len(node)]
+            elif isinstance(node, list) and node:
+                parent, key = node, step % len(node)
+            else:
+                break
+            node = parent[key]
+        if kind == "remove":
+            del parent[key]
+        elif kind == "add" and isinstance(parent, dict):
+            parent["odd"] = odd
+        else:
+            parent[key] = odd
+        dump = yaml.safe_dump if name.endswith("yaml") else json.dumps
+        (folder / name).write_text(dump(content))
+
+    spoil.__name__ = f"{kind} {name} {steps} {str(odd)[:20]!r}"
+    return spoil
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    watch()
+    return tmp_path
+
+
+def try_all(
+    finished: Path, place: Path, monkeypatch: pytest.MonkeyPatch, spoil: Callable[[Path], None],
+    unfinished: bool, name: str,
+) -> None:  # fmt: skip
+    """Spoil a copy, give it to a command, and see what comes of it."""
+    folder = place / "outputs" / "run"
+    shutil.rmtree(place / "outputs", ignore_errors=True)
+    shutil.rmtree(place / "page", ignore_errors=True)
+    shutil.copytree(finished, folder)
+    spoil(folder)
+    if unfinished and (folder / "metrics.json").is_file():
+        (folder / "metrics.json").unlink()
+    whole = {n: read_checkpoint(finished / "checkpoints" / f"{n}.ckpt") for n in ("last", "best")}
+    wrong: list[str] = []
+
+    def goes_on(trainer, classifier, data, run_folder, resume_from) -> None:
+        if resume_from is None:
+            wrong.append("starts from the first epoch")
+        else:
+            wrong.extend(differences(whole["last"], read_checkpoint(resume_from)))
+        before, now = flat(whole["last"]["config"]), flat(plain(run_folder.config()))
+        wrong.extend(
+            f"goes on with {key}={now.get(key)}, and it had {before[key]}"
+            for key in before if before[key] != now.get(key) and not key.startswith(FREE_TO_CHANGE)
+        )  # fmt: skip
+        raise Started
+
+    def opened(run_folder, checkpoint, progress) -> None:
+        run = really_open_run(run_folder, checkpoint, progress)
+        saved = {f"network.{key}": value for key, value in run.network.state_dict().items()}
+        kept = {k: v for k, v in whole[checkpoint]["state_dict"].items() if k in saved}
+        wrong.extend(differences(kept, {key: saved[key].contiguous() for key in kept}))
+        raise Started
+
+    monkeypatch.setattr("augcam.training.run.fit_and_test", goes_on)
+    monkeypatch.setattr("augcam.runs.finished_run.open_run", opened)
+    ended = command(*COMMANDS[name](folder))
+    COUNT["inputs"] += 1
+    COUNT["started" if ended.started else f"status {ended.status}"] += 1
+    problems = ended.problems() + [f"{name}: {one}" for one in wrong[:5]]
+    if "debug=true shows where" in ended.err:
+        problems.append(f"a fault of ours: {name} {ended.err[-600:]}")
+    if "already evaluated" in ended.out:
+        for file in ("evaluation.json", "evaluation.npz"):
+            if (
+                file.endswith("npz")
+                and (folder / file).read_bytes() != (finished / file).read_bytes()
+            ):
+                problems.append(f"{file} is not what was written, and counts as evaluated")
+    outside = [p for p in ended.written if not p.is_relative_to(place) and "/.cache/" not in str(p)]
+    if outside:
+        problems.append(f"written outside: {outside[:3]}")
+    assert not problems, f"{spoil.__name__}\n" + "\n".join(problems)
+
+
+def profile(examples: int) -> settings:
+    return settings(
+        max_examples=examples, deadline=None, derandomize=examples < 500, database=None,
+        suppress_health_check=list(HealthCheck),
+    )  # fmt: skip
+
+
+SPOILT = given(
+    spoil=st.one_of(bytes_spoilt(), value_spoilt()),
+    unfinished=st.booleans(),
+    name=st.sampled_from(sorted(COMMANDS)),
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _print_the_count(request):
+    yield
+    with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+        print(f"\nspoilt folders: {dict(sorted(COUNT.items()))}")
+
+
+@profile(60)
+@SPOILT
+def test_spoilt_folders(finished, place, monkeypatch, spoil, unfinished, name):
+    try_all(finished, place, monkeypatch, spoil, unfinished, name)
+
+
+@pytest.mark.slow
+@profile(600)
+@SPOILT
+def test_six_hundred_spoilt_folders(finished, place, monkeypatch, spoil, unfinished, name):
+    try_all(finished, place, monkeypatch, spoil, unfinished, name)
