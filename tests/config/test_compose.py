@@ -64,3 +64,5 @@ def test_a_name_is_one_folder():
 def test_a_group_whose_choice_is_a_number_is_refused_in_words():
     with pytest.raises(UserError, match="data=0: unknown; there is: cifar10"):
         compose(["data=0"])
+    with pytest.raises(UserError, match="hydra/sweeper=626: unknown; a choice is a name"):
+        compose(["hydra/sweeper=626"])

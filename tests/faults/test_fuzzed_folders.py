@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from augcam.config.compose import flat
@@ -24,7 +24,7 @@ from augcam.runs import finished_run
 from augcam.runs.finished_run import read_checkpoint
 from tests.faults.command import Started, command, watch
 from tests.faults.harness import differences
-from tests.faults.test_fuzzed_requests import TINY
+from tests.faults.test_fuzzed_requests import OPTIONS, TINY, VALUES
 
 FILES = (
     ".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml", "metrics.json",
@@ -220,3 +220,48 @@ def test_spoilt_folders(finished, place, monkeypatch, spoil, unfinished, name):
 @SPOILT
 def test_six_hundred_spoilt_folders(finished, place, monkeypatch, spoil, unfinished, name):
     try_all(finished, place, monkeypatch, spoil, unfinished, name)
+
+
+@st.composite
+def questions(draw) -> list[str]:
+    """What may be asked of a run that is as it should be."""
+    name = draw(st.sampled_from(["explain", "explain", "evaluate", "report"]))
+    keys = [key for key in OPTIONS[name] if key not in ("run", "out", "trust")]
+    values = st.one_of(
+        VALUES, st.sampled_from(["/", "/*", "*", ".", "layer4", "layer4,layer1", "star"])
+    )
+    words = [
+        f"{draw(st.sampled_from(keys))}={draw(values)}" for _ in range(draw(st.integers(1, 3)))
+    ]
+    return [name, *words]
+
+
+def ask(finished: Path, place: Path, monkeypatch: pytest.MonkeyPatch, asked: list[str]) -> None:
+    def measured(*_arguments: object, **_settings: object) -> None:
+        raise Started
+
+    monkeypatch.setattr("augcam.evaluation.measure_run", measured)
+    page = place / "page"
+    shutil.rmtree(page, ignore_errors=True)
+    where = [str(finished), f"out={page}"] if asked[0] == "report" else [f"run={finished}"]
+    ended = command(asked[0], *where, *asked[1:])
+    COUNT["questions"] += 1
+    problems = ended.problems()
+    if "debug=true shows where" in ended.err:
+        problems.append(f"a fault of ours: {ended.arguments} {ended.err[-600:]}")
+    assert not problems, "\n".join(problems)
+
+
+@profile(40)
+@given(asked=questions())
+@example(asked=["explain", "images=/"])
+@example(asked=["explain", "images="])
+def test_questions(finished, place, monkeypatch, asked):
+    ask(finished, place, monkeypatch, asked)
+
+
+@pytest.mark.slow
+@profile(500)
+@given(asked=questions())
+def test_five_hundred_questions(finished, place, monkeypatch, asked):
+    ask(finished, place, monkeypatch, asked)

@@ -151,12 +151,14 @@ def check_choices(overrides: Sequence[str]) -> None:
         names = value if isinstance(value, list) else [value]
         if not 0 < len(group) <= 200:
             raise UserError(f"{shown(override.input_line)}: write key=value")
-        if group not in groups or override.is_sweep_override():
+        # Hydra's own groups, of launchers and sweepers, come from plugins too.
+        if override.is_sweep_override() or not (group in groups or group.startswith("hydra/")):
             continue
         for name in names:
             if name not in (None, "") and not isinstance(name, str):
                 choices = [path.stem for path in (CONF / group).glob("[!_]*.yaml")]
-                raise UserError(f"{override.input_line}: unknown; {nearest(str(name), choices)}")
+                right = nearest(str(name), choices) if choices else "a choice is a name"
+                raise UserError(f"{shown(override.input_line)}: unknown; {right}")
 
 
 def quoted(override: str) -> str:
