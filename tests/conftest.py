@@ -1,5 +1,6 @@
 """Shared by all tests: the real config tree, the real command line, and where CIFAR-10 is."""
 
+import logging
 import os
 import subprocess
 import sys
@@ -17,6 +18,20 @@ CIFAR = Path(os.environ.get("AUGCAM_DATA", ROOT.parent / "shared" / "data"))
 # Tests run several at a time: one thread each, and the same sums on every machine.
 torch.set_num_threads(1)
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(autouse=True)
+def log_handlers_of_its_own():
+    """A command run in this process opens a log file, which must not outlive its test."""
+    root = logging.getLogger()
+    before, level = list(root.handlers), root.level
+    yield
+    for handler in set(root.handlers) - set(before):
+        root.removeHandler(handler)
+        handler.close()
+    root.handlers[:] = before
+    root.setLevel(level)
+
 
 needs_cifar = pytest.mark.skipif(
     not (CIFAR / "cifar-10-batches-py").is_dir(), reason="CIFAR-10 is not here: set AUGCAM_DATA"

@@ -76,7 +76,7 @@ def test_nothing_heavy_is_imported_to_say_that_it_is_done():
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], ["run", "required"]),
+        ([], ["run", "must be given"]),
         (["run=nowhere"], ["nowhere", "not a run folder"]),
         (["run={run}", "n=9"], ["n=9", "10"]),
         (["run={run}", "samples=some"], ["samples=some", "integer"]),

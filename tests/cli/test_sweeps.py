@@ -34,8 +34,9 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def jobs(folder: Path) -> dict[str, str]:
     return {
-        path.parents[1].name: RunFolder(path.parents[1]).state()
-        for path in folder.glob("*/.hydra/config.yaml")
+        path.name: RunFolder(path).state()
+        for path in folder.iterdir()
+        if (path / ".hydra" / "config.yaml").is_file() or (path / "failure.txt").is_file()
     }
 
 

@@ -191,7 +191,8 @@ class RunFolder:
         if status == "finished":
             return "finished"
         if not self.config_file.is_file():
-            return "foreign"
+            # A job of a sweep that was refused has left nothing but the reason.
+            return "failed" if self.failure_file.is_file() else "foreign"
         if self._is_held():
             return "running"
         if status == "failed" or self.failure_file.is_file():
