@@ -169,9 +169,11 @@ def check(ended: Ended, place: Path) -> None:
         problems += [f"echoed whole: {a[:60]}" for a in long if (a.partition("=")[2] or a) in shown]
     free = any(PLACES.search(a) for a in ended.arguments if not a.startswith("run="))
     inside = place.parents[2] if free else place / "outputs"
+    runs = [a.removeprefix("run=") for a in ended.arguments if a.startswith("run=")]
     outside = [
         path for path in ended.written
-        if not path.is_relative_to(inside) and path != place / "outputs"
+        if not any(path.is_relative_to(folder) for folder in (inside, *runs))
+        and path != place / "outputs"
         and not re.match(r"/(proc|root/\.(cache|config))/", str(path))
     ]  # fmt: skip
     if outside:
