@@ -180,7 +180,7 @@ def test_a_job_that_is_killed_or_cannot_write_stops_no_other(tmp_path):
     os.kill(first, signal.SIGKILL)
     out, _ = process.communicate(timeout=300)
     assert process.returncode == 1, out
-    assert jobs(study) == {"seed=1": "failed", "seed=3": "finished"}
+    assert jobs(study) == {"seed=1": "failed", "seed=3": "finished", "seed=4": "failed"}
     listed = out.split("3 of 4 jobs failed:")[1]
     assert "seed=1: its process was ended by SIGKILL" in listed
     assert "seed=2: cannot start: Not a directory (not written into its folder:" in listed

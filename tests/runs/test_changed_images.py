@@ -114,7 +114,7 @@ def test_an_unfinished_run_asks_its_checkpoint(study):
 def test_a_stopped_run_does_not_go_on_with_other_images(study):
     (study / "run" / "metrics.json").unlink()
     add_an_image(study)
-    config = of_folder(study / "images", epochs=2)
+    config = of_folder(study / "images")  # as it was begun: stopped before its test
     with pytest.raises(UserError, match="images have changed since"):
         train(config, RunFolder(study / "run"))
     assert not (study / "run" / "metrics.json").exists()
