@@ -31,10 +31,10 @@ def config_of(*overrides: str) -> Config:
     return validate(compose([*SMALL, *overrides]))
 
 
-def of_folder(root: Path, epochs: int = 1) -> Config:
+def of_folder(root: Path) -> Config:
     return config_of(
         "data=folder", f"data.root={root}", "data.image_size=16", "data.batch_size=8",
-        f"trainer.max_epochs={epochs}",
+        "trainer.max_epochs=1",
     )  # fmt: skip
 
 
