@@ -2,11 +2,13 @@
 
 import logging
 import os
+import random
 import subprocess
 import sys
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -18,6 +20,14 @@ CIFAR = Path(os.environ.get("AUGCAM_DATA", ROOT.parent / "shared" / "data"))
 # Tests run several at a time: one thread each, and the same sums on every machine.
 torch.set_num_threads(1)
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(autouse=True)
+def the_same_random_numbers():
+    """A test that draws from a global generator draws the same whenever and wherever it runs."""
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
 
 
 @pytest.fixture(autouse=True)

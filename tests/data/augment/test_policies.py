@@ -96,6 +96,7 @@ def test_a_policy_draws_as_often_as_torchvisions(ours, theirs, monkeypatch):
     image = Image.fromarray(photo(0))
     for _ in range(count):
         theirs(image)
+    ours.set_random_seed(0)
     mine = [(n, round(m, 4)) for choices in draws(ours, count) for n, m in choices]
     shares = {
         choice: (mine.count(choice) / count, seen.count(choice) / count)
@@ -108,7 +109,8 @@ def test_a_policy_draws_as_often_as_torchvisions(ours, theirs, monkeypatch):
         if abs(pair[0] - pair[1]) > 5 * np.sqrt(2 * max(pair) / count) + 1e-9
     }
     assert not off
-    assert len(mine) == pytest.approx(len(seen), rel=0.05)
+    # An image gets at most two operations, so the two sums differ with at most this deviation.
+    assert abs(len(mine) - len(seen)) <= 5 * np.sqrt(2 * count)
 
 
 def test_augmix_blends_as_it_says():
