@@ -3,7 +3,7 @@
 A spoilt file is never taken for a whole one: a checkpoint gives the very weights that were saved, and a
 run goes on as the run that it was, or not at all. By hand, with the count printed:
 
-    pytest -n0 -s -m slow tests/faults/test_fuzzed_folders.py
+    pytest -n0 -s -m slow tests/faults/test_fuzzed_folders.py        -k 'spoilt and 3': one part
 """
 
 import json
@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, seed
 from hypothesis import strategies as st
 
 from augcam.config.compose import flat
@@ -24,7 +24,7 @@ from augcam.runs import finished_run
 from augcam.runs.finished_run import read_checkpoint
 from tests.faults.command import Started, command, watch
 from tests.faults.harness import differences
-from tests.faults.test_fuzzed_requests import OPTIONS, TINY, VALUES
+from tests.faults.test_fuzzed_requests import OPTIONS, PARTS, TINY, VALUES, quickly
 
 FILES = (
     ".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml", "metrics.json",
@@ -188,18 +188,11 @@ def try_all(
     assert not problems, f"{spoil.__name__}\n" + "\n".join(problems)
 
 
-def profile(examples: int) -> settings:
-    return settings(
-        max_examples=examples, deadline=None, derandomize=examples < 500, database=None,
-        suppress_health_check=list(HealthCheck),
-    )  # fmt: skip
-
-
-SPOILT = given(
-    spoil=st.one_of(bytes_spoilt(), value_spoilt()),
-    unfinished=st.booleans(),
-    name=st.sampled_from(sorted(COMMANDS)),
-)
+SPOILT: dict[str, st.SearchStrategy] = {
+    "spoil": st.one_of(bytes_spoilt(), value_spoilt()),
+    "unfinished": st.booleans(),
+    "name": st.sampled_from(sorted(COMMANDS)),
+}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -209,17 +202,22 @@ def _print_the_count(request):
         print(f"\nspoilt folders: {dict(sorted(COUNT.items()))}")
 
 
-@profile(60)
-@SPOILT
+@quickly(60)
+@given(**SPOILT)
 def test_spoilt_folders(finished, place, monkeypatch, spoil, unfinished, name):
     try_all(finished, place, monkeypatch, spoil, unfinished, name)
 
 
 @pytest.mark.slow
-@profile(600)
-@SPOILT
-def test_six_hundred_spoilt_folders(finished, place, monkeypatch, spoil, unfinished, name):
-    try_all(finished, place, monkeypatch, spoil, unfinished, name)
+@pytest.mark.parametrize("part", range(PARTS))
+def test_six_hundred_spoilt_folders(finished, place, monkeypatch, part):
+    @seed(part)
+    @quickly(600 // PARTS)
+    @given(**SPOILT)
+    def some_of_them(spoil, unfinished, name):
+        try_all(finished, place, monkeypatch, spoil, unfinished, name)
+
+    some_of_them()
 
 
 @st.composite
@@ -252,7 +250,7 @@ def ask(finished: Path, place: Path, monkeypatch: pytest.MonkeyPatch, asked: lis
     assert not problems, "\n".join(problems)
 
 
-@profile(40)
+@quickly(40)
 @given(asked=questions())
 @example(asked=["explain", "images=/"])
 @example(asked=["explain", "images="])
@@ -261,7 +259,12 @@ def test_questions(finished, place, monkeypatch, asked):
 
 
 @pytest.mark.slow
-@profile(500)
-@given(asked=questions())
-def test_five_hundred_questions(finished, place, monkeypatch, asked):
-    ask(finished, place, monkeypatch, asked)
+@pytest.mark.parametrize("part", range(PARTS))
+def test_five_hundred_questions(finished, place, monkeypatch, part):
+    @seed(part)
+    @quickly(500 // PARTS)
+    @given(asked=questions())
+    def some_of_them(asked):
+        ask(finished, place, monkeypatch, asked)
+
+    some_of_them()

@@ -4,6 +4,8 @@ Each example is a whole command in this process, up to where the long work would
 makes a few; by hand, with the count printed:
 
     pytest -n0 -s -m slow tests/faults/test_fuzzed_requests.py
+
+or one part of it at a time, `-k 'two_thousand and 3'`: each draws from a seed of its own.
 """
 
 import re
@@ -13,7 +15,7 @@ from types import SimpleNamespace
 
 import pytest
 from hydra.core.plugins import Plugins
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, example, given, seed, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
@@ -183,12 +185,13 @@ def check(ended: Ended, place: Path) -> None:
 
 def quickly(examples: int) -> settings:
     return settings(
-        max_examples=examples, deadline=None, derandomize=examples < 1000, database=None,
+        max_examples=examples, deadline=None, derandomize=True, database=None,
         suppress_health_check=list(HealthCheck), print_blob=False,
     )  # fmt: skip
 
 
-REQUESTS = given(given_=st.lists(overrides(), max_size=4), flags=FLAGS, tiny=st.integers(0, 9))
+PARTS = 10  # of a slow test, each with examples of its own
+REQUESTS = {"given_": st.lists(overrides(), max_size=4), "flags": FLAGS, "tiny": st.integers(0, 9)}
 
 
 def train_is_asked(place: Path, given_: list[str], flags: list[str], tiny: int) -> None:
@@ -232,16 +235,21 @@ def _print_the_count(request):
 
 
 @quickly(120)
-@REQUESTS
+@given(**REQUESTS)
 def test_training(place, given_, flags, tiny):
     train_is_asked(place, given_, flags, tiny)
 
 
 @pytest.mark.slow
-@quickly(2000)
-@REQUESTS
-def test_training_two_thousand_times(place, given_, flags, tiny):
-    train_is_asked(place, given_, flags, tiny)
+@pytest.mark.parametrize("part", range(PARTS))
+def test_training_two_thousand_times(place, part):
+    @seed(part)
+    @quickly(2000 // PARTS)
+    @given(**REQUESTS)
+    def some_of_them(given_, flags, tiny):
+        train_is_asked(place, given_, flags, tiny)
+
+    some_of_them()
 
 
 # --- the other commands -------------------------------------------------------------------------------
@@ -290,10 +298,15 @@ def test_the_other_commands(place, monkeypatch, asked):
 
 
 @pytest.mark.slow
-@quickly(1000)
-@given(asked=words())
-def test_the_other_commands_a_thousand_times(place, monkeypatch, asked):
-    another_is_asked(place, monkeypatch, asked)
+@pytest.mark.parametrize("part", range(PARTS))
+def test_the_other_commands_a_thousand_times(place, monkeypatch, part):
+    @seed(part)
+    @quickly(1000 // PARTS)
+    @given(asked=words())
+    def some_of_them(asked):
+        another_is_asked(place, monkeypatch, asked)
+
+    some_of_them()
 
 
 def test_every_command_is_asked():
