@@ -359,6 +359,19 @@ def test_the_baseline_is_asked_for_or_none_or_open(tmp_path):
     assert next(iter(asked.groups)) == asked.baseline == "none, trainer.max_epochs=3"
 
 
+def test_a_mix_is_an_augmentation_beside_the_baseline(tmp_path):
+    write_run(tmp_path / "plain", "aug=none")
+    write_run(tmp_path / "mixup", "aug=none", "mix=mixup")
+    write_run(tmp_path / "both", "aug=flip", "mix=cutmix")
+    write_run(tmp_path / "never", "aug=flip", "mix=cutmix", "mix.p=0")
+    write_run(tmp_path / "weak", "aug=flip", "aug_strength=0.5")
+    study = read_study([tmp_path])
+    assert study.baseline == "none"
+    assert {"none", "mixup", "flip+cutmix"} <= set(study.groups)
+    assert len(study.groups) == 5
+    assert not any("differ in more than the augmentation" in note for note in study.notes)
+
+
 def test_evaluations_are_read(tmp_path, maps):
     run = write_run(tmp_path / "a", "aug=none")
     write_evaluation(run, maps)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from augcam.config.compose import flat
-from augcam.config.schema import FREE_TO_CHANGE
+from augcam.config.schema import FREE_TO_CHANGE, Config
 from augcam.errors import UserError, nearest
 from augcam.report.commands import EVALUATE
 from augcam.report.read_run import (
@@ -29,6 +29,8 @@ from augcam.runs.run_folder import RunFolder
 # Keys that name a run or say which repetition it is, beside those that change no result.
 _NOT_COMPARED = ("name", "seed", *FREE_TO_CHANGE)
 
+# Keys of what is studied: to differ in them is the point of a study.
+_AUGMENTATION = ("aug.", "aug_strength", "mix.", "transforms")
 
 # What makes two test sets, splits or kinds of image: runs that differ here are not averaged.
 _DATA = ("name", "holdout", "image_size", "seed", "train_size", "test_size", "shortcut")
@@ -74,8 +76,8 @@ class Study:
         left_out: folders that are in no group, and why in one line: unfinished, foreign, damaged, twice
             the same, other test images.
         differing: by label, the config keys that differ between groups, with this group's values; a key
-            that a group lacks is missing from its dict. Keys of the augmentation begin with `aug.`;
-            `transforms` names its steps in order.
+            that a group lacks is missing from its dict. Keys of the augmentation begin with `aug.` or
+            `mix.`, or are `aug_strength`; `transforms` names its steps in order.
         notes: sentences that a reader of the numbers must know.
     """
 
@@ -248,6 +250,7 @@ def _read(folder: RunFolder, notes: list[str]) -> _Read | str:
         key: value for key, value in flat(plain).items() if not key.startswith(_NOT_COMPARED)
     }
     settings = {k: v for k, v in settings.items() if k.removeprefix("data.") not in _DATA}
+    settings["aug_name"] = _augmentation(config)
     data = {key: plain["data"][key] for key in _DATA if key in plain["data"]}
     return _Read(
         Run(
@@ -259,6 +262,12 @@ def _read(folder: RunFolder, notes: list[str]) -> _Read | str:
         settings | {"transforms": steps},
         is_limit(config.trainer.limit_test_batches),
     )  # fmt: skip
+
+
+def _augmentation(config: Config) -> str:
+    """What a study calls it: the pipeline, and what mixes its batches, such as `flip+mixup`."""
+    parts = [part for part in (config.aug_name, config.mix.name) if part != "none"]
+    return "+".join(parts) or "none"
 
 
 def is_limit(batches: float | None) -> bool:
@@ -487,7 +496,7 @@ def _add_notes(
 ) -> None:
     """Add what a reader of the numbers must know."""
     beside = sorted(
-        {k for keys in differing.values() for k in keys if not k.startswith(("aug.", "transforms"))}
+        {k for keys in differing.values() for k in keys if not k.startswith(_AUGMENTATION)}
     )
     if beside:
         notes.append(
