@@ -32,7 +32,7 @@ from filelock import FileLock, Timeout
 
 from augcam.cli.errors import reported
 from augcam.errors import UserError
-from augcam.runs.run_folder import RunFolder
+from augcam.runs.run_folder import RunFolder, run_folders
 
 ROOT = Path(__file__).parents[1]
 TRIES = 3  # of a run that is killed by something else, such as a want of memory
@@ -231,9 +231,8 @@ def status(folder: Path) -> None:
     """The state of every run, and where it is."""
     pid = running(folder) if folder.is_dir() else None
     print(f"process {pid}" if pid else "no process is working there")
-    for config in sorted(folder.glob("*/**/.hydra/config.yaml")):
-        run_folder = RunFolder(config.parents[1])
-        log = run_folder.path / "train.log"
+    for run_folder in run_folders(folder):
+        log = run_folder.log_file
         lines = log.read_text().splitlines() if log.is_file() else []
         last = [line.partition(": ")[2].strip() for line in lines if "  epoch " in line][-1:]
         print(f"{run_folder.path.relative_to(folder)}: {run_folder.state()}", *last)

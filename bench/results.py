@@ -27,7 +27,7 @@ from augcam.cli.errors import reported
 from augcam.config.compose import compose
 from augcam.config.schema import plain, validate
 from augcam.errors import UserError
-from augcam.runs.run_folder import RunFolder
+from augcam.runs.run_folder import RunFolder, run_folders
 from augcam.viz.figures import curves_figure, figure_array
 from augcam.viz.grid import save_png
 from augcam.viz.words import duration, signed
@@ -69,7 +69,7 @@ def keep(key: str, folders: Iterable[str]) -> None:
         for part in MADE_BY:
             if OmegaConf.select(run, part) != OmegaConf.select(recipe, part):
                 raise UserError(f"{folder}: its {part} is not that of {commands[key]}")
-        asked = folder.config_file.with_name("overrides.yaml").read_text().splitlines()
+        asked = folder.overrides_file.read_text().splitlines()
         metrics |= {
             "holdout": config["data"]["holdout"],
             "max_epochs": config["trainer"]["max_epochs"],
@@ -84,7 +84,7 @@ def keep(key: str, folders: Iterable[str]) -> None:
         target = KEPT / key / f"{prefix}{stem(metrics)}.json"
         target.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(target, json.dumps(metrics, separators=(",", ":")) + "\n")
-        log = (folder.path / "train.log").read_text().splitlines(keepends=True)
+        log = folder.log_file.read_text().splitlines(keepends=True)
         ends_of_epochs = "".join(line for line in log if " batch " not in line)
         without_paths = re.sub("(?<=going on from ).*/(?=checkpoints/)", "", ends_of_epochs)
         write_atomically(target.with_suffix(".log"), without_paths)
@@ -429,8 +429,9 @@ def main(arguments: Sequence[str]) -> int:
             return 1 if stale else 0
         case ["keep", study, folder] if study in STUDIES:
             for key in STUDIES[study]:
-                runs = sorted((Path(folder) / key).glob("*/metrics.json"))
-                keep(f"{study}/{key}", [str(path.parent) for path in runs])
+                below = run_folders(Path(folder) / key)
+                runs = [str(run.path) for run in below if run.metrics_file.is_file()]
+                keep(f"{study}/{key}", runs)
         case ["keep", key, *folders] if folders:
             keep(key, folders)
         case _:

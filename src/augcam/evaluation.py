@@ -55,13 +55,12 @@ def kept(
         UserError: not a run folder, or no such checkpoint.
     """
     asked = _asked(folder, n, samples, seed, checkpoint)
-    json_file, npz_file = evaluation_files(folder)
     try:
-        record: dict[str, Any] = json.loads(json_file.read_text())
+        record: dict[str, Any] = json.loads(folder.evaluation_file.read_text())
     except (OSError, ValueError):  # not there, or damaged
         return None
-    whole = isinstance(record, dict) and record.get("asked") == asked and _is_whole(npz_file)
-    return record if whole else None
+    same = isinstance(record, dict) and record.get("asked") == asked
+    return record if same and _is_whole(folder.evaluation_arrays) else None
 
 
 def _is_whole(npz_file: Path) -> bool:
@@ -277,7 +276,7 @@ def _require_writable(folder: RunFolder) -> None:
             f"run={folder}: nothing can be written there ({error.strerror}); make it writable or "
             "free space, or evaluate a copy of the folder"
         ) from None
-    for file in evaluation_files(folder):
+    for file in (folder.evaluation_file, folder.evaluation_arrays):
         if file.is_dir():
             raise UserError(f"{file}: a folder is in the way of the file; remove it")
 
@@ -286,18 +285,12 @@ def _parts(count: int, batch: int) -> Iterator[slice]:
     return (slice(start, start + batch) for start in range(0, count, batch))
 
 
-def evaluation_files(folder: RunFolder) -> tuple[Path, Path]:
-    """evaluation.json and evaluation.npz of a run."""
-    return folder.path / "evaluation.json", folder.path / "evaluation.npz"
-
-
 def _keep(folder: RunFolder, record: dict[str, Any], **arrays: np.ndarray) -> None:
     """Write both files; whoever sees the JSON has the arrays that belong to it."""
-    json_file, npz_file = evaluation_files(folder)
-    json_file.unlink(missing_ok=True)
-    with atomic_file(npz_file) as file:
+    folder.evaluation_file.unlink(missing_ok=True)
+    with atomic_file(folder.evaluation_arrays) as file:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
-    write_atomically(json_file, json.dumps(record, indent=1, allow_nan=False) + "\n")
+    write_atomically(folder.evaluation_file, json.dumps(record, indent=1, allow_nan=False) + "\n")
 
 
 def _asked(

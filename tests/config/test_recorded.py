@@ -120,13 +120,13 @@ def test_what_a_folder_may_not_hold(folder, value, problem):
 def test_what_is_not_plain_yaml(folder, text, problem):
     folder.config_file.write_text(text)
     with pytest.raises(UserError, match=problem):
-        read(folder.config_file)
+        read(folder.config_file, folder.hydra_file)
 
 
 def test_a_message_quotes_nothing_of_what_is_no_yaml(folder):
     folder.config_file.write_text("password: hunter2: [\n")
     with pytest.raises(UserError) as refused:
-        read(folder.config_file)
+        read(folder.config_file, folder.hydra_file)
     assert "hunter2" not in str(refused.value)
 
 

@@ -8,8 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from rich import get_console
 
 from augcam.cli.arguments import options
-from augcam.evaluation import Checkpoint, evaluation_files, kept, measure_run
-from augcam.runs.run_folder import RunFolder
+from augcam.evaluation import Checkpoint, kept, measure_run
+from augcam.runs.run_folder import RunFolder, run_folders
 from augcam.viz.terminal import progress_bars
 
 USAGE = """
@@ -42,8 +42,8 @@ def main(arguments: list[str]) -> None:
     settings = asked.model_dump(exclude={"run"})
     folders = [RunFolder(asked.run)]
     if not folders[0].config_file.is_file():  # a sweep
-        below = [RunFolder(path.parent) for path in sorted(asked.run.rglob("metrics.json"))]
-        folders = [folder for folder in below if folder.state() == "finished"] or folders
+        below = [run for run in run_folders(asked.run) if run.state() == "finished"]
+        folders = below or folders
     for number, folder in enumerate(folders, start=1):
         if len(folders) > 1:
             get_console().print(f"{number}/{len(folders)}  {folder}", soft_wrap=True, markup=False)
@@ -52,11 +52,10 @@ def main(arguments: list[str]) -> None:
 
 def evaluate_once(folder: RunFolder, settings: dict[str, Any]) -> None:
     """Evaluate one run with a progress bar, unless that is done already; say what came out."""
-    json_file, _ = evaluation_files(folder)
     console = get_console()
     record = kept(folder, **settings)
     if record:
-        console.print(f"already evaluated: {json_file}", soft_wrap=True, markup=False)
+        console.print(f"already evaluated: {folder.evaluation_file}", soft_wrap=True, markup=False)
         return
     with progress_bars() as progress:
         record = measure_run(folder, **settings, progress=progress)
@@ -64,7 +63,7 @@ def evaluate_once(folder: RunFolder, settings: dict[str, Any]) -> None:
     console.print(
         f"{record['images']:,} of {record['test_images']:,} test images: accuracy "
         f"{record['accuracy']:.1%}, ECE {record['ece']:.3f}; {robust:.1%} under corruptions; "
-        f"{record['seconds']:.0f} s\n{json_file}",
+        f"{record['seconds']:.0f} s\n{folder.evaluation_file}",
         soft_wrap=True,
         markup=False,
         highlight=False,

@@ -90,7 +90,7 @@ def main(arguments: Sequence[str]) -> None:
     if asked.method not in METHODS:
         raise UserError(f"method={asked.method}: unknown; {nearest(asked.method, METHODS)}")
     folder = RunFolder(asked.run)
-    out = folder.path / "explain"
+    out = folder.explanations
     with progress_bars() as progress:
         run = open_run(folder, asked.checkpoint, progress)
         size = (run.images.shape[1], run.images.shape[2])
@@ -136,7 +136,7 @@ def _write(
     from PIL import Image
     from torch.utils.tensorboard import SummaryWriter
 
-    out = run.folder.path / "explain"
+    out = run.folder.explanations
     config = run.folder.config()
     settings = {
         "method": asked.method,

@@ -33,8 +33,12 @@ _LOGGER_KEYS = {
 _WRITING_KEYS = {"dirpath", "filename", "save_dir", "log_dir", "root_dir", "path"}
 
 
-def read(file: Path) -> Config:
+def read(file: Path, hydra_file: Path) -> Config:
     """The config that a run folder's `.hydra/config.yaml` holds.
+
+    Args:
+        file: the config.
+        hydra_file: Hydra's own settings, asked where the config leaves open which `aug` was chosen.
 
     Raises:
         UserError: it cannot be read, is more than plain YAML, or is no config of this program.
@@ -47,7 +51,7 @@ def read(file: Path) -> Config:
     if not isinstance(tree, dict) or not all(isinstance(key, str) for key in tree):
         raise UserError(f"{file}: holds no config")
     try:
-        return from_record(tree, lambda: _choice_of_hydra(file))
+        return from_record(tree, lambda: _choice_of_hydra(hydra_file))
     except UserError as error:
         raise UserError("\n".join(f"{file}: {line}" for line in str(error).splitlines())) from None
 
@@ -168,9 +172,9 @@ def _with_references(tree: Mapping[str, Any], choice: Callable[[], str] | None) 
     return written_out(plain)
 
 
-def _choice_of_hydra(config: Path) -> str:
+def _choice_of_hydra(hydra_file: Path) -> str:
     """Which `aug` was chosen, by Hydra's own record: runs stopped early had no other before 0.2."""
-    record = yaml.safe_load(checked_text(config.with_name("hydra.yaml"), references=True))
+    record = yaml.safe_load(checked_text(hydra_file, references=True))
     try:
         return str(record["hydra"]["runtime"]["choices"]["aug"])
     except (KeyError, TypeError):

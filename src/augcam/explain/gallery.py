@@ -75,7 +75,7 @@ def galleries(
         if len(chosen) == 0:
             sections.append(Section(heading, "There are none."))
             continue
-        path = run.folder.path / "explain" / f"{name}.png"
+        path = run.folder.explanations / f"{name}.png"
         records += draw_gallery(run, chosen, path, layers, method)
         blocks: list[Block] = [Picture(path, _HOW_TO_READ)]
         if name == "confused":

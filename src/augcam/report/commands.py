@@ -52,7 +52,7 @@ def sweep_commands(
 
 def _overrides(folder: RunFolder) -> list[str] | None:
     """What the command that made a run changed; None where it cannot be read."""
-    path = folder.path / ".hydra" / "overrides.yaml"
+    path = folder.overrides_file
     try:
         read = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
     except (OSError, ValueError, RecursionError, yaml.YAMLError):

@@ -1,7 +1,6 @@
 """Run folders -> a study: which runs belong together, what they are compared with, what is left out."""
 
 import json
-import os
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,7 +23,7 @@ from augcam.report.read_run import (
     read_metrics,
     read_predictions,
 )
-from augcam.runs.run_folder import RunFolder
+from augcam.runs.run_folder import RunFolder, run_folders
 
 # Keys that name a run or say which repetition it is, beside those that change no result.
 _NOT_COMPARED = ("name", "seed", *FREE_TO_CHANGE)
@@ -202,12 +201,7 @@ def _folders(
             where = RunFolder(error.filename or path)
             unreadable.append((where, f"cannot be read: {error.strerror}"))
 
-        for where, below, files in os.walk(path, onerror=closed):
-            parts = {*below, *files}
-            if {".hydra", "checkpoints", "metrics.json"} & parts:
-                runs[Path(where).resolve()] = RunFolder(where)
-                below.clear()  # a run's own folders hold no runs
-            below[:] = sorted(name for name in below if not name.startswith("."))
+        runs |= {run.path.resolve(): run for run in run_folders(path, closed)}
     return [runs[key] for key in sorted(runs)], unreadable
 
 

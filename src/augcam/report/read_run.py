@@ -314,7 +314,7 @@ def read_evaluation(
     Raises:
         UserError: a part is missing or damaged, or they do not belong to this run.
     """
-    json_file, npz_file = folder.path / "evaluation.json", folder.path / "evaluation.npz"
+    json_file, npz_file = folder.evaluation_file, folder.evaluation_arrays
     if not json_file.exists() and not npz_file.exists():
         return None
     if not json_file.is_file():
@@ -356,7 +356,7 @@ def is_search(folder: RunFolder) -> bool:
 
     The scores of such runs are a search's: its best one is chosen, not measured.
     """
-    file = folder.path / ".hydra" / "hydra.yaml"
+    file = folder.hydra_file
     try:
         if not file.is_file() or file.stat().st_size > 1_000_000:
             return False

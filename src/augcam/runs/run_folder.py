@@ -3,7 +3,7 @@
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,7 +21,22 @@ State = Literal["finished", "interrupted", "running", "failed", "died", "foreign
 
 
 class RunFolder:
-    """All there is to know about one run: its config, metrics, weights, events and figures."""
+    """All there is to know about one run: its config, metrics, weights, events and figures.
+
+    Every file and folder of a run has its name here, and nowhere else.
+
+    Attributes:
+        config_file, overrides_file, hydra_file: the config, what the command that began the run
+            changed, and Hydra's own settings.
+        log_file: what the run wrote, line by line, with dates.
+        failure_file: why the run failed, with its traceback; gone once it has finished.
+        metrics_file, predictions_file: what came out, and the class predicted for each test image.
+        checkpoints, last, previous, best: weights, and all that a run goes on from.
+        figures: pictures of the training, as PNG files.
+        explanations: what `augcam explain` writes.
+        evaluation_file, evaluation_arrays: what `augcam evaluate` measured, the arrays written first.
+        audit_file, audit: what `augcam audit` measured, and its pictures.
+    """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
@@ -35,7 +50,13 @@ class RunFolder:
         self.last = self.checkpoints / "last.ckpt"
         self.previous = self.checkpoints / "previous.ckpt"
         self.best = self.checkpoints / "best.ckpt"
+        self.log_file = self.path / "train.log"
         self.failure_file = self.path / "failure.txt"
+        self.explanations = self.path / "explain"
+        self.evaluation_file = self.path / "evaluation.json"
+        self.evaluation_arrays = self.path / "evaluation.npz"
+        self.audit_file = self.path / "audit.json"
+        self.audit = self.path / "audit"
         self._lock_file = self.path / ".lock"
 
     def __str__(self) -> str:
@@ -59,7 +80,7 @@ class RunFolder:
         # Here: pydantic and the schema take 0.4 s that --help does not need.
         from augcam.config.recorded import read
 
-        return read(self.config_file)
+        return read(self.config_file, self.hydra_file)
 
     def save_config(self, config: "Config", overrides: Sequence[str] = ()) -> None:
         """Write the config, every value settled, so that the folder alone can go on.
@@ -101,9 +122,8 @@ class RunFolder:
 
     def discard(self) -> None:
         """Remove what a run that did not begin has written, and the folder where it is then empty."""
-        for name in ("config", "overrides", "hydra"):
-            (self.path / ".hydra" / f"{name}.yaml").unlink(missing_ok=True)
-        (self.path / "train.log").unlink(missing_ok=True)
+        for file in (self.config_file, self.overrides_file, self.hydra_file, self.log_file):
+            file.unlink(missing_ok=True)
         for folder in (self.config_file.parent, self.path):
             with suppress(OSError):
                 folder.rmdir()
@@ -219,6 +239,24 @@ class RunFolder:
             return True
         lock.release()
         return False
+
+
+def run_folders(
+    folder: str | Path, unreadable: Callable[[OSError], None] | None = None
+) -> Iterator[RunFolder]:
+    """Every folder at or below `folder` that looks like a run's, however far the run is, by name.
+
+    Links and hidden folders are not followed, and a run's own folders hold no runs.
+
+    Args:
+        unreadable: told of a folder that cannot be opened, which is then passed over.
+    """
+    for where, below, _files in os.walk(folder, onerror=unreadable):
+        run = RunFolder(where)
+        if any(p.exists() for p in (run.config_file.parent, run.checkpoints, run.metrics_file)):
+            yield run
+            below.clear()
+        below[:] = sorted(name for name in below if not name.startswith("."))
 
 
 def _without_nan(value: Any) -> Any:

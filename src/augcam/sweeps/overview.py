@@ -25,7 +25,7 @@ from omegaconf import DictConfig
 
 from augcam.atomic import write_atomically
 from augcam.errors import UserError, explained
-from augcam.runs.run_folder import RunFolder
+from augcam.runs.run_folder import RunFolder, run_folders
 from augcam.viz.terminal import print_line
 
 # What a job that has ended may be, beside finished.
@@ -214,9 +214,7 @@ class Watch(threading.Thread):
         self._began = time.monotonic()
         self._done = threading.Event()
         self.own: set[Path] = set()
-        self._finished_before: set[Path] = {
-            path.parent for path in folder.glob("*/metrics.json") if _finished(path.parent)
-        }
+        self._finished_before = {run.path for run in run_folders(folder) if _finished(run.path)}
         self._announced: set[Path] = set()
 
     def run(self) -> None:
@@ -231,10 +229,13 @@ class Watch(threading.Thread):
 
     def jobs(self) -> list[RunFolder]:
         """The folders of the jobs that this command has started."""
-        for config in self.folder.glob("*/.hydra/hydra.yaml"):
-            path = config.parents[1]
-            if path not in self.own and self._is_own(config):
-                self.own.add(path)
+        for run in run_folders(self.folder):
+            if (
+                run.path not in self.own
+                and run.hydra_file.is_file()
+                and self._is_own(run.hydra_file)
+            ):
+                self.own.add(run.path)
         return [RunFolder(path) for path in sorted(self.own | set(self.ended))]
 
     def _is_own(self, config: Path) -> bool:
@@ -264,7 +265,7 @@ class Watch(threading.Thread):
 
     def log_of(self, job: RunFolder) -> Path:
         """Where to read on: the failure, or what the job wrote until then."""
-        files = job.failure_file, job.path / "train.log"
+        files = job.failure_file, job.log_file
         return next((file for file in files if file.is_file()), job.path)
 
     def look(self) -> None:

@@ -85,7 +85,7 @@ def _accuracy(run: Run, split: str) -> str:
 
 def _log(folder: RunFolder) -> str:
     """The file that tells what went wrong."""
-    for path in (folder.failure_file, folder.path / "train.log"):
+    for path in (folder.failure_file, folder.log_file):
         if path.is_file():
             return str(RunFolder(path))
     return "-"

@@ -1,0 +1,54 @@
+"""The run folder: one place names its files."""
+
+import ast
+from pathlib import Path
+
+from augcam.runs.run_folder import RunFolder, run_folders
+
+ROOT = Path(__file__).parents[2]
+NAMING = ROOT / "src" / "augcam" / "runs" / "run_folder.py"
+# A report's pictures lie in a folder of the same name beside the report, which is no run's.
+ELSEWHERE = {ROOT / "src" / "augcam" / "report" / "write.py": {"figures"}}
+
+
+def names() -> set[str]:
+    """What files and folders of a run are called, by RunFolder itself."""
+    run = RunFolder("run")
+    places = [
+        value for key, value in vars(run).items() if isinstance(value, Path) and key[0] != "_"
+    ]
+    return {part for place in places for part in place.relative_to("run").parts}
+
+
+def spelt_out(source: str) -> set[str]:
+    """The names in paths of a source file: words without a space, or the right side of a slash."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.BinOp(op=ast.Div(), right=ast.Constant(value=str(word))):
+                found |= names() & {word}
+            case ast.Constant(value=str(text)) if not any(map(str.isspace, text)):
+                found |= {part for part in names() & set(text.split("/")) if "." in part}
+    return found
+
+
+def test_no_other_source_spells_out_the_name_of_a_file_of_a_run():
+    assert names() >= {"evaluation.json", "explain", "train.log", "overrides.yaml", "audit.json"}
+    sources = [*(ROOT / "src").rglob("*.py"), *(ROOT / "bench").rglob("*.py")]
+    others = {file: spelt_out(file.read_text()) for file in sources if file != NAMING}
+    assert {file: found for file, found in others.items() if found} == ELSEWHERE
+
+
+def test_the_search_finds_names_in_paths_and_leaves_prose():
+    assert spelt_out('folder / "explain"') == {"explain"}
+    assert spelt_out('folder.glob("*/metrics.json")') == {"metrics.json"}
+    assert spelt_out('print("explain", "metrics.json is missing")') == set()
+
+
+def test_runs_are_found_below_a_folder_and_not_within_each_other(tmp_path):
+    for name in ("b/.hydra", "a/checkpoints/.hydra", "sweep/one", ".hidden/.hydra", "none/figures"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "sweep" / "one" / "metrics.json").write_text("{}")
+    paths = [run.path.relative_to(tmp_path).as_posix() for run in run_folders(tmp_path)]
+    assert paths == ["a", "b", "sweep/one"]
+    assert [run.path for run in run_folders(tmp_path / "b")] == [tmp_path / "b"]
