@@ -188,7 +188,7 @@ def _folders(
     Returns:
         The run folders by path, and the folders that cannot be looked into, with the reason.
     """
-    runs = {}
+    runs: dict[Path, RunFolder] = {}
     unreadable: list[tuple[RunFolder, str]] = []
     for path in paths:
         path = Path(path).expanduser()
