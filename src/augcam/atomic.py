@@ -53,13 +53,13 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         file.write(content.encode() if isinstance(content, str) else content)
 
 
-def remove_leftovers(folder: Path) -> list[Path]:
+def remove_leftovers(folder: Path, names: str = "*") -> list[Path]:
     """Remove what processes that were killed have left half-written in `folder` and one level below.
 
-    Only for a folder that no other process writes to.
+    Only for files that no other process writes: all of the folder's, or those whose names fit `names`.
     """
     removed = []
-    for path in (*folder.glob(".*"), *folder.glob("*/.*")):
+    for path in (*folder.glob(f".{names}"), *folder.glob(f"*/.{names}")):
         if _LEFTOVER.fullmatch(path.name) and path.is_file() and not path.is_symlink():
             path.unlink(missing_ok=True)
             removed.append(path)

@@ -6,7 +6,6 @@ it are imported late: whether a run is evaluated already is known within a secon
 
 import hashlib
 import json
-import os
 import time
 import zipfile
 import zlib
@@ -17,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 from rich.progress import Progress
 
-from augcam.atomic import atomic_file, write_atomically
+from augcam.atomic import atomic_file, remove_leftovers, write_atomically
 from augcam.errors import UserError
 from augcam.runs.run_folder import RunFolder
 
@@ -102,14 +101,30 @@ def measure_run(
         (arXiv 2303.14608), so between networks it is the excess that compares.
 
     Raises:
-        UserError: not a run folder, no such checkpoint, nothing can be written there, no test set,
-            or a network whose outputs are NaN.
+        UserError: not a run folder, no such checkpoint, nothing can be written there, another process
+            evaluates it, no test set, or a network whose outputs are NaN.
     """
-    asked = _asked(
-        folder, n, samples, seed, checkpoint
-    )  # before the imports: it is quick to refuse
-    _require_writable(folder)
+    asked = _asked(folder, n, samples, seed, checkpoint)
+    folder.require_writable()
+    for file in (folder.evaluation_file, folder.evaluation_arrays):
+        if file.is_dir():
+            raise UserError(f"{file}: a folder is in the way of the file; remove it")
+    with folder.locked("evaluate"):  # two would mix one's numbers with the other's maps
+        remove_leftovers(folder.path, "evaluation.*")
+        remove_leftovers(folder.path, "probe.*")
+        return _measure(folder, asked, n, samples, seed, checkpoint, progress)
 
+
+def _measure(
+    folder: RunFolder,
+    asked: dict[str, Any],
+    n: int,
+    samples: int,
+    seed: int,
+    checkpoint: Checkpoint,
+    progress: Progress,
+) -> dict[str, Any]:
+    """What `measure_run` returns, in a folder that no other evaluation writes to."""
     import torch
     from torchmetrics.classification import MulticlassCalibrationError
 
@@ -257,28 +272,6 @@ def tested_images(folder: RunFolder) -> int | None:
             return len(saved["label"])
     except (OSError, ValueError, KeyError, MemoryError, zipfile.BadZipFile):
         return None
-
-
-def _require_writable(folder: RunFolder) -> None:
-    """Write a byte in the folder now: what follows takes minutes, and would be lost at the end.
-
-    Raises:
-        UserError: nothing can be written there.
-    """
-    probe = folder.path / f".evaluation.{os.getpid()}"
-    try:
-        try:
-            probe.write_bytes(b"0")
-        finally:
-            probe.unlink(missing_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"run={folder}: nothing can be written there ({error.strerror}); make it writable or "
-            "free space, or evaluate a copy of the folder"
-        ) from None
-    for file in (folder.evaluation_file, folder.evaluation_arrays):
-        if file.is_dir():
-            raise UserError(f"{file}: a folder is in the way of the file; remove it")
 
 
 def _parts(count: int, batch: int) -> Iterator[slice]:

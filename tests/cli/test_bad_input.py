@@ -62,6 +62,7 @@ def refused(tmp_path, monkeypatch, capfd) -> Callable[..., str]:
         ("run=somewhere", ["run=", "somewhere", "not a run folder"]),
         ("aug=1", ["aug=1", "unknown", "cutout_rotate"]),
         ("aug=[1]", ["aug=[1]", "unknown"]),
+        ("hydra.verbose=0", ["hydra.verbose=0", "must be true, false"]),
         ("trainer=7", ["trainer=7", "ddp", "default"]),
         ("~scheduler=0", ["~scheduler=0", "onecycle"]),
         ("=3", ["=3", "key=value"]),

@@ -1,4 +1,4 @@
-"""A small training that is killed, or refused the disk, at any chosen write, and then goes on.
+"""A small training, or a command, that is killed or refused the disk at any chosen write, and goes on.
 
 Every write below the run folder, ours and the libraries', passes through `Disk`. An undisturbed run is
 recorded first; each of its writes then gives several points: killed before it, in its middle and
@@ -7,6 +7,7 @@ process that has imported all it needs, so that a point costs seconds.
 """
 
 import builtins
+import ctypes
 import errno
 import io
 import json
@@ -14,11 +15,13 @@ import logging
 import multiprocessing
 import os
 import re
+import shutil
 import signal
+import subprocess
 import sys
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +29,15 @@ from typing import Any
 import numpy as np
 import torch
 
+import augcam.cli.evaluate
+import augcam.cli.explain
+import augcam.cli.train
+import augcam.explain.faithfulness.check
+import augcam.explain.gallery
+import augcam.runs.finished_run  # noqa: F401 - imported for the forks
+from augcam.cli.main import main
 from augcam.config.schema import validate
+from augcam.data import corruptions
 from augcam.errors import explained
 from augcam.runs.run_folder import RunFolder
 from augcam.training import results
@@ -45,7 +56,10 @@ ERRORS = {"ENOSPC": errno.ENOSPC, "EIO": errno.EIO, "EACCES": errno.EACCES}
 
 @dataclass(frozen=True)
 class Write:
-    """A write of the undisturbed run: the nth `call` (open, replace, link) that concerns `file`."""
+    """A write of the undisturbed run: the nth `call` that concerns `file`.
+
+    `call` is open (from there to close), create (os.open, of locks), replace, link, mkdir or unlink.
+    """
 
     file: str
     call: str
@@ -114,7 +128,24 @@ class Disk:
 
             return move
 
+        def made(call: str, really: Callable[..., Any]) -> Callable[..., Any]:
+            def make(path: Any, *args: Any, **options: Any) -> Any:
+                name = self.name(path)
+                writes = call != "create" or (args and args[0] & os.O_CREAT)
+                if name is None or not writes or (call == "unlink") != os.path.lexists(path):
+                    return really(path, *args, **options)
+                nth = self.count(name, call)
+                self.writes.append(Write(name, call, nth))
+                self.strike(name, call, nth, "before")
+                result = really(path, *args, **options)
+                self.strike(name, call, nth, "after")
+                return result
+
+            return make
+
         builtins.open = io.open = opened
+        os.open, os.mkdir = made("create", os.open), made("mkdir", os.mkdir)
+        os.unlink = made("unlink", os.unlink)
         os.replace, os.link = moved("replace", replace), moved("link", link)
 
     def name(self, file: Any) -> str | None:
@@ -191,18 +222,41 @@ def _blank(_figure: Any) -> np.ndarray:
     return np.zeros((4, 4, 3), np.uint8)
 
 
-def run(folder: Path, log: Path, fault: Fault | None = None) -> None:
-    """What `python train.py` does in a folder, in this process; exits with its status."""
+def run(folder: Path, log: Path, fault: Fault | None = None, arguments: Sequence[str] = ()) -> None:
+    """What `augcam ARGUMENTS` does, or else a training in the folder; exits with its status.
+
+    Measured is less than usual, and all is written.
+    """
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout, force=True)
     torch.set_num_threads(1)
     results.figure_array = _blank
-    run_folder = RunFolder(folder)
-    folder.mkdir(exist_ok=True)
+    corruptions.CORRUPTIONS = dict(list(corruptions.CORRUPTIONS.items())[:1])
+    corruptions.SEVERITIES = (1,)  # type: ignore[assignment]
+    if not arguments:
+        folder.mkdir(exist_ok=True)
     disk = Disk(folder, fault)
     disk.install()
+    status = _command(arguments) if arguments else _train(RunFolder(folder))
+    log.with_suffix(".json").write_text(json.dumps([vars(write) for write in disk.writes]))
+    sys.stdout.flush()
+    os._exit(status)
+
+
+def _command(arguments: Sequence[str]) -> int:
+    sys.argv = ["augcam", *arguments]
+    try:
+        main(arguments)
+    except SystemExit as ended:
+        return int(ended.code or 0)
+    finally:
+        logging.shutdown()
+    return 0
+
+
+def _train(run_folder: RunFolder) -> int:
     status = 0
     try:
         with run_folder.locked():
@@ -215,18 +269,18 @@ def run(folder: Path, log: Path, fault: Fault | None = None) -> None:
         print(message, flush=True)
         if "debug=true" in message:
             traceback.print_exc()
-    log.with_suffix(".json").write_text(json.dumps([vars(write) for write in disk.writes]))
-    sys.stdout.flush()
-    os._exit(status)
+    return status
 
 
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(["tests.faults.harness"])
 
 
-def start(folder: Path, log: Path, fault: Fault | None = None) -> Any:
-    """The run in a process of its own, under way."""
-    process = _FORKS.Process(target=run, args=(folder, log, fault))
+def start(
+    folder: Path, log: Path, fault: Fault | None = None, arguments: Sequence[str] = ()
+) -> Any:
+    """The run, or `augcam ARGUMENTS`, in a process of its own, under way."""
+    process = _FORKS.Process(target=run, args=(folder, log, fault, arguments))
     process.start()
     return process
 
@@ -287,3 +341,44 @@ def differences(one: Any, other: Any, where: str = "") -> list[str]:
 
 def _without_clocks(row: dict[str, float]) -> dict[str, float]:
     return {key: value for key, value in row.items() if key != "wall_seconds"}
+
+
+CLONE_NEWNS = 0x00020000  # unshare(2): a mount namespace of its own
+
+
+def on_a_full_disk(place: Path, size: int) -> tuple[int, int, str]:
+    """A training on a disk of `size` bytes, and once more in its folder after that was made larger.
+
+    Both statuses, and what the first of them printed; the folder ends as `place`/kept.
+    """
+    process = _FORKS.Process(target=_small_disk, args=(place, size))
+    process.start()
+    exit_status(process)
+    first, again = json.loads((place / "statuses.json").read_text())
+    return first, again, (place / "first.txt").read_text()
+
+
+def _small_disk(place: Path, size: int) -> None:
+    """The disk is this process's alone, and goes with it."""
+    disk = place / "disk"
+    disk.mkdir()
+    if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNS):
+        raise OSError(ctypes.get_errno(), "unshare")
+    subprocess.run(["mount", "--make-rprivate", "/"], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "none", disk], check=True)
+    folder = disk / "run"
+    first = _forked(folder, place / "first.txt", ["train", f"hydra.run.dir={folder}", *TINY])
+    subprocess.run(["mount", "-o", "remount,size=64m", disk], check=True)
+    config = RunFolder(folder).config_file
+    on = [f"run={folder}"] if config.is_file() else [f"hydra.run.dir={folder}", *TINY]
+    again = _forked(folder, place / "again.txt", ["train", *on])
+    shutil.copytree(folder, place / "kept")
+    (place / "statuses.json").write_text(json.dumps([first, again]))
+
+
+def _forked(folder: Path, log: Path, arguments: Sequence[str]) -> int:
+    """`run` in a fork of this process, which shares its mounts; its status."""
+    child = os.fork()
+    if not child:
+        run(folder, log, None, arguments)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])

@@ -7,6 +7,8 @@ import pytest
 import torch
 
 from augcam.errors import UserError
+from augcam.runs.finished_run import load_network
+from augcam.training.module import Classifier
 from tests.training.conftest import same, tiny_run, weights
 
 
@@ -103,6 +105,59 @@ def test_a_run_killed_before_its_first_last_checkpoint_says_that_it_starts_anew(
         tiny_run(folder.path)
     assert "starting from the first epoch" in caplog.text
     assert same(weights(folder.last), weights(whole.last))
+
+
+@pytest.mark.parametrize("damage", ["flipped", "missing"])
+@pytest.mark.parametrize("holder", ["last", "previous"])
+def test_a_damaged_best_checkpoint_is_written_again_from_one_of_its_epoch(
+    tmp_path, whole, died_in_epoch, caplog, monkeypatch, damage, holder
+):
+    """The best of three epochs is made to be the second, or the first; the run dies in the third."""
+    scores = [0.1, 0.9, 0.5] if holder == "last" else [0.9, 0.1, 0.5]
+    monkeypatch.setattr(Classifier, "_publish", scored(scores))
+    folder = died_in_epoch(tmp_path / "run", 3)
+    before = weights(folder.best)
+    if damage == "missing":
+        folder.best.unlink()
+    else:
+        flipped(folder.best, folder.best.stat().st_size // 2)
+    with caplog.at_level(logging.WARNING):
+        tiny_run(folder.path)
+    assert f"written again from {getattr(folder, holder)}, of the same epoch" in caplog.text
+    assert same(weights(folder.best), before)
+    assert same(weights(folder.last), weights(whole.last))
+
+
+def test_weights_of_the_best_epoch_that_are_nowhere_else_are_named_as_lost(
+    tmp_path, died_in_epoch, caplog, monkeypatch
+):
+    scores = [0.9, 0.1, 0.2, 0.3]
+    monkeypatch.setattr(Classifier, "_publish", scored(scores))
+    folder = died_in_epoch(tmp_path / "run", 4, "trainer.max_epochs=4")
+    flipped(folder.best, folder.best.stat().st_size // 2)
+    damaged = folder.best.read_bytes()
+    with caplog.at_level(logging.WARNING):
+        result = tiny_run(folder.path, "trainer.max_epochs=4")
+    assert "checksum differs" in caplog.text
+    assert "the weights of its epoch, 1, are lost" in caplog.text
+    assert result.metrics["status"] == "finished"
+    assert folder.best.read_bytes() == damaged
+    with pytest.raises(UserError, match=r"checksum differs\)\ncheckpoint=last takes"):
+        load_network(folder, folder.best, 10)
+
+
+def scored(scores):
+    """In place of Classifier._publish: the validation accuracy of each epoch is one of these."""
+    really = Classifier._publish
+
+    def publish(self, split, metrics):
+        values = metrics.compute_and_reset()
+        accuracy = torch.tensor(scores[self.current_epoch] if split == "val" else 0.0)
+        metrics.compute_and_reset = lambda: values | {"accuracy": accuracy}
+        really(self, split, metrics)
+        del metrics.compute_and_reset
+
+    return publish
 
 
 def test_what_a_kill_left_half_written_is_removed(tmp_path, died_in_epoch):

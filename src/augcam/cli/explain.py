@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from rich import get_console
 
-from augcam.atomic import write_atomically
+from augcam.atomic import remove_leftovers, write_atomically
 from augcam.cli import foreign
 from augcam.cli.arguments import options
 from augcam.errors import UserError, nearest
@@ -90,8 +90,11 @@ def main(arguments: Sequence[str]) -> None:
     if asked.method not in METHODS:
         raise UserError(f"method={asked.method}: unknown; {nearest(asked.method, METHODS)}")
     folder = RunFolder(asked.run)
+    folder.config()  # not a run folder: refused before anything is written there
+    folder.require_writable()
     out = folder.explanations
-    with progress_bars() as progress:
+    with folder.locked("explain"), progress_bars() as progress:
+        remove_leftovers(out)
         run = open_run(folder, asked.checkpoint, progress)
         size = (run.images.shape[1], run.images.shape[2])
         layers = layer_names(run.network, asked.layers, size) or page_layers(run.network, size)

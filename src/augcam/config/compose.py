@@ -138,7 +138,7 @@ def sweep_jobs(overrides: Sequence[str]) -> list[list[str]]:
 
 
 def check_choices(overrides: Sequence[str]) -> None:
-    """Refuse a choice of a group that is no name, which Hydra 1.3 cannot say in words.
+    """Refuse what Hydra 1.3 cannot in words: a choice of a group that is no name, `hydra.verbose=1`.
 
     Raises:
         UserError: naming the nearest choices.
@@ -151,6 +151,10 @@ def check_choices(overrides: Sequence[str]) -> None:
         names = value if isinstance(value, list) else [value]
         if not 0 < len(group) <= 200:
             raise UserError(f"{shown(override.input_line)}: write key=value")
+        if group == "hydra.verbose" and not isinstance(value, (bool, str, list)):
+            raise UserError(
+                f"{shown(override.input_line)}: must be true, false or names of loggers"
+            )
         # Hydra's own groups, of launchers and sweepers, come from plugins too.
         if override.is_sweep_override() or not (group in groups or group.startswith("hydra/")):
             continue

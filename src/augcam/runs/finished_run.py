@@ -32,7 +32,12 @@ def load_network(folder: RunFolder, checkpoint: Path, num_classes: int) -> nn.Mo
     network = build_network(folder.config(), num_classes)
     if not checkpoint.is_file():
         raise UserError(f"run={folder}: there is no {checkpoint.name} yet; has an epoch ended?")
-    saved = read_checkpoint(checkpoint)["state_dict"]
+    try:
+        saved = read_checkpoint(checkpoint)["state_dict"]
+    except UserError as error:
+        if checkpoint != folder.best or not folder.last.is_file():
+            raise
+        raise UserError(f"{error}\ncheckpoint=last takes the last epoch's weights") from None
     prefix = "network."
     weights = {k.removeprefix(prefix): v for k, v in saved.items() if k.startswith(prefix)}
     try:

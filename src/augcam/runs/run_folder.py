@@ -57,7 +57,7 @@ class RunFolder:
         self.evaluation_arrays = self.path / "evaluation.npz"
         self.audit_file = self.path / "audit.json"
         self.audit = self.path / "audit"
-        self._lock_file = self.path / ".lock"
+        self._lock_file = self.path / ".lock"  # of training
 
     def __str__(self) -> str:
         try:
@@ -95,9 +95,10 @@ class RunFolder:
         if values["data"].get("root") == os.environ.get("AUGCAM_DATA", "data"):
             values["data"]["root"] = DATA_ROOT
         self.config_file.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(self.config_file, OmegaConf.to_yaml(OmegaConf.create(values)))
-        if not self.overrides_file.exists():
+        # The config last: killed in between, the folder is no run folder yet, and begins anew.
+        if not (self.config_file.exists() and self.overrides_file.exists()):
             write_atomically(self.overrides_file, OmegaConf.to_yaml(list(overrides)))
+        write_atomically(self.config_file, OmegaConf.to_yaml(OmegaConf.create(values)))
 
     def save_hydra(self, hydra: Any) -> None:
         """Write Hydra's own record of this start: its settings, and where they came from."""
@@ -181,14 +182,18 @@ class RunFolder:
         write_atomically(self.metrics_file, text + "\n")
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self, command: str = "") -> Iterator[None]:
         """Hold the folder while a run works in it: one process at a time.
+
+        Args:
+            command: `evaluate` or `explain`, each of which may work beside a run, but not beside itself.
 
         Raises:
             UserError: another process holds it, or a link in it leads elsewhere.
         """
         self.refuse_links()
-        lock = FileLock(self._lock_file)
+        file = self.path / f".{command}.lock" if command else self._lock_file
+        lock = FileLock(file)
         try:
             lock.acquire(timeout=0)
         except Timeout:
@@ -196,8 +201,26 @@ class RunFolder:
         try:
             yield
         finally:
-            self._lock_file.unlink(missing_ok=True)
+            file.unlink(missing_ok=True)
             lock.release()
+
+    def require_writable(self) -> None:
+        """Write a byte in the folder now, before minutes of work that would be lost at their end.
+
+        Raises:
+            UserError: nothing can be written there.
+        """
+        probe = self.path / f".probe.txt.{os.getpid()}"
+        try:
+            try:
+                probe.write_bytes(b"0")
+            finally:
+                probe.unlink(missing_ok=True)
+        except OSError as error:
+            raise UserError(
+                f"run={self}: nothing can be written there ({error.strerror}); make it writable or "
+                "free space, or take a copy of the folder"
+            ) from None
 
     def state(self) -> State:
         """How far the run is, from its files alone.

@@ -2,9 +2,11 @@
 
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from augcam.atomic import write_atomically
 from augcam.config.compose import flat
 from augcam.config.schema import FREE_TO_CHANGE, Config, plain
 from augcam.errors import UserError, shown
@@ -34,8 +36,40 @@ def resume_point(folder: RunFolder, config: Config) -> Path | None:
             f"run={folder}: stopped between two epochs, and with trainer.max_steps a run cannot go on "
             "from there; start it anew, with trainer.max_epochs if it may be stopped again"
         )
+    restore_best(folder, saved)
     log.info("going on from %s", path)
     return path
+
+
+def restore_best(folder: RunFolder, saved: Mapping[str, Any]) -> None:
+    """Write a best.ckpt that is damaged or missing once more, where another checkpoint is of its epoch.
+
+    Where none is, its weights are lost: the log says so, and the run goes on.
+
+    Args:
+        saved: the checkpoint that the run goes on from.
+    """
+    scores = [row.get("val/accuracy", -1.0) for row in saved["callbacks"]["Recorder"]["history"]]
+    if max(scores, default=-1.0) < 0:
+        return  # no validation so far: there is none
+    try:
+        read_checkpoint(folder.best)
+        return
+    except UserError as error:
+        problem = str(error) if folder.best.exists() else f"{folder.best} is missing"
+    best = scores.index(max(scores))  # the first of equals, as Lightning has it
+    for path in (folder.last, folder.previous):
+        with suppress(UserError):
+            other = read_checkpoint(path)
+            # One of the middle of an epoch has a history that ends with the epoch before.
+            if other["epoch"] == best == len(other["callbacks"]["Recorder"]["history"]) - 1:
+                write_atomically(folder.best, path.read_bytes())
+                log.warning("%s: written again from %s, of the same epoch", problem, path)
+                return
+    log.warning(
+        "%s: the weights of its epoch, %d, are lost; going on without them, and a better epoch will "
+        "write it anew", problem, best + 1,
+    )  # fmt: skip
 
 
 def refuse_another_run(path: Path, begun: Any, config: Config) -> None:

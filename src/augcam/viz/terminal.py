@@ -1,13 +1,10 @@
-"""What every door shares: errors in one to three lines, exit statuses, and `run=DIR`.
-
-Exit status 0: done; 1: the run failed; 2: the request was wrong; 130 and 143: stopped by Ctrl-C
-and SIGTERM.
-"""
+"""Lines, log files and progress bars, which do not get into each other's way."""
 
 import logging
+import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -19,6 +16,22 @@ class Terminal(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         print_line(self.format(record))
+
+
+class LogFile(logging.FileHandler):
+    """A log file that a full disk makes incomplete: one warning, and never a traceback or the run."""
+
+    complete = True
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        if self.complete:
+            self.complete = False
+            error = sys.exc_info()[1]
+            print_line(f"{self.baseFilename} is incomplete: {error}")
+
+    def close(self) -> None:
+        with suppress(OSError):  # what the disk did not take, it does not take now
+            super().close()
 
 
 def print_line(text: str) -> None:
