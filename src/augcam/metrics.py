@@ -1,7 +1,8 @@
 """What is measured on held-out images: one entry a metric, which training, tables and report read.
 
 To add a metric, add an entry. It is then computed on validation and test, stands in TensorBoard as
-`val/NAME`, in metrics.json under `val` and `test`, in the final table, in HPARAMS and in runs.csv.
+`val/NAME`, in metrics.json under `val` and `test`, in the final table, in HPARAMS, in runs.csv and on
+the report's page.
 Nothing here imports torch until a metric is made.
 """
 
@@ -20,10 +21,11 @@ class Metric:
     Attributes:
         name: its key in metrics.json and the end of its tag.
         title: its name in tables.
-        higher_is_better: which direction is an improvement.
+        higher_is_better: which direction is an improvement; the report says it.
         format: of `str.format`, for one value.
         make: number of classes to the TorchMetrics metric, which is updated with probabilities
             (B, C) and labels (B,); None for the loss, which comes from the logits.
+        about: what it is, for a table's caption, where the title does not say it.
     """
 
     name: str
@@ -31,6 +33,7 @@ class Metric:
     higher_is_better: bool
     format: str
     make: Callable[[int], Any] | None = None
+    about: str = ""
 
     def text(self, value: float | None) -> str:
         """The value as tables show it; `-` for one that was not measured or is not a number."""
@@ -59,7 +62,7 @@ def _ece(num_classes: int) -> Any:
 
 METRICS = [
     Metric("accuracy", "accuracy", True, "{:.2%}", _accuracy),
-    Metric("top5", "top5", True, "{:.2%}", _top5),
+    Metric("top5", "top5", True, "{:.2%}", _top5, "the class is among the five likeliest"),
     Metric("loss", "loss", False, "{:.4f}"),
-    Metric("ece", "ece", False, "{:.4f}", _ece),
+    Metric("ece", "ECE", False, "{:.4f}", _ece, "expected calibration error, in 15 bins"),
 ]

@@ -109,3 +109,13 @@ def test_a_run_with_ema_that_died_goes_on_to_the_same_weights(tmp_path, died_in_
     folder = died_in_epoch(tmp_path / "run", 3, *EMA)
     tiny_run(folder.path, *EMA)
     assert same(weights(folder.last), weights(whole.last))
+
+
+def test_a_callback_can_monitor_the_loss_of_training(tmp_path):
+    stop = (
+        "+callbacks.stop={_target_:pytorch_lightning.callbacks.EarlyStopping,monitor:train/loss,"
+        "min_delta:1000,patience:1}"
+    )
+    result = tiny_run(tmp_path / "run", stop)
+    # The first epoch is the best so far, the second is not 1000 better.
+    assert [row["epoch"] for row in result.metrics["history"]] == [1, 2]

@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from augcam.metrics import METRICS
 from augcam.report import charts as figures
 from augcam.report.class_changes import ClassDifferences, class_differences, predictions_of
 from augcam.report.corruption_errors import CorruptionErrors, corruption_errors
@@ -58,7 +59,8 @@ class Difference:
 class GroupResult:
     """A group in the ranking, with its means over runs, accuracies in 0..1.
 
-    What its runs did not measure is None; so is the baseline's own difference. `epoch_seconds` is the
+    measures: every metric of `augcam.metrics` on the test set, by name, that its runs have. What else
+    they did not measure is None; so is the baseline's own difference. `epoch_seconds` is the
     wall time of the fastest epoch of them all.
     """
 
@@ -66,7 +68,7 @@ class GroupResult:
     runs: tuple[Run, ...]
     test: Estimate
     val: Estimate | None
-    ece: Estimate | None
+    measures: dict[str, Estimate]
     epoch_seconds: float | None
     difference: Difference | None
     mcnemar: tuple[McNemar, ...]
@@ -195,7 +197,7 @@ def _standing(study: Study, label: str, difference: Difference | None) -> GroupR
         runs,
         mean_interval(_accuracies(runs)),
         _mean(runs, "val", "accuracy"),
-        _mean(runs, "test", "ece"),
+        {m.name: e for m in METRICS if (e := _mean(runs, "test", m.name)) is not None},
         min((s for run in runs for s in _epoch_seconds(run)), default=None),
         difference,
         tuple(_mcnemar(run, other) for run in runs for other in base if run.seed == other.seed),

@@ -22,6 +22,7 @@ from scipy.stats import rankdata
 
 from augcam.errors import UserError
 from augcam.explain import cam
+from augcam.metrics import METRICS
 from augcam.runs.run_folder import RunFolder
 
 # Far above what a run of 100,000 test images and 1,000 classes writes: a larger file is none of ours.
@@ -47,10 +48,18 @@ class SplitResult(_Checked):
     """`val` or `test` of metrics.json."""
 
     accuracy: Share
-    ece: float | None = None
-    loss: float | None = None
     accuracy_per_class: dict[str, float | None] = {}
     confusion: list[list[Count]] = []
+
+    @model_validator(mode="after")
+    def _measures_are_numbers(self) -> "SplitResult":
+        for metric in METRICS:
+            value = getattr(self, metric.name, None)
+            if value is not None and (
+                isinstance(value, bool) or not isinstance(value, int | float)
+            ):
+                raise ValueError(f"{metric.name}: a number is needed")
+        return self
 
 
 class TestResult(SplitResult):

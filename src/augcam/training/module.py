@@ -103,8 +103,9 @@ class Classifier(pl.LightningModule):
     """A network, what it minimises, and what is measured.
 
     Batches are `(images, labels, index)`: float32 (B, 3, H, W), int64 (B,), int64 (B,). At the end
-    of validation and test the callback metrics hold `{val,test}/{loss,accuracy,top5,ece}` and
-    `{val,test}/accuracy_class/NAME`; `results["val"]` and `results["test"]` keep the same as plain
+    of validation and test the callback metrics hold `val/NAME` and `test/NAME` of every metric of
+    `augcam.metrics` and `{val,test}/accuracy_class/NAME`, at the end of a training epoch
+    `train/loss` and `train/accuracy`. `results["val"]` and `results["test"]` keep the first as plain
     numbers with the confusion matrix (rows = true class), and survive a resume. `train_metrics()`
     has the running epoch's loss and accuracy.
 
@@ -222,7 +223,9 @@ class Classifier(pl.LightningModule):
         }
 
     def on_train_epoch_end(self) -> None:
-        # Callbacks have seen train_metrics() by now; checkpoints are written after this.
+        # The recorder has read train_metrics() by now; checkpoints, and what monitors, come next.
+        for name, value in self.train_metrics().items():
+            self.log(f"train/{name}", value, logger=False, sync_dist=True)
         self.train_loss.reset()
         self.train_accuracy.reset()
 

@@ -1,5 +1,6 @@
 """The table of groups, best first, with a picture of the differences."""
 
+from augcam.metrics import METRICS
 from augcam.report import charts as figures
 from augcam.report.analysis import Difference, Findings
 from augcam.report.sections.parts import picture
@@ -11,7 +12,9 @@ def ranking(findings: Findings) -> Section:
     """The ranking, its picture, and McNemar's test of each pair of networks."""
     if findings.searched:
         return Section("Ranking", "", blocks=[_search_table(findings)])
-    blocks: list[Block] = [ranking_table(findings), _ranking_picture(findings)]
+    blocks: list[Block] = [
+        ranking_table(findings), _ranking_picture(findings), *_measures_table(findings)
+    ]  # fmt: skip
     base = findings.study.baseline
     tests = [
         [s.label, str(test.seed), f"{test.b:,}", f"{test.c:,}", words.p_value(test.p)]
@@ -35,13 +38,12 @@ def ranking_table(findings: Findings) -> Table:
     digits = 2 if findings.test_images >= 5000 else 1
     columns = ["augmentation", "test accuracy, %"]
     columns += ["difference, points", "95% interval", "verdict", "adjusted p"] if base else []
-    columns += ["seeds", "validation, %", "ECE", "s per epoch"]
+    columns += ["seeds", "validation, %", "s per epoch"]
     rows = []
     for s in findings.standings:
         row = [s.label, words.estimate(s.test, digits, 100)]
         row += _difference_cells(s.difference, s.label == base, digits) if base else []
         row += [str(len(s.runs)), words.estimate(s.val, digits, 100) if s.val else "-"]
-        row += [words.estimate(s.ece, 3) if s.ece else "-"]
         row += [f"{s.epoch_seconds:.1f}" if s.epoch_seconds else "-"]
         rows.append(row)
     if any(len(s.runs) > 1 for s in findings.standings):
@@ -58,10 +60,30 @@ def ranking_table(findings: Findings) -> Table:
             "intervals allow for that, its mean does not. "
         )
     caption += (
-        "ECE: expected calibration error, 0 is best. The time is that of the fastest epoch, "
+        "The time is that of the fastest epoch, "
         "validation and pictures included: what else a machine does can only add to it."
     )
     return Table(columns, rows, caption)
+
+
+def _measures_table(findings: Findings) -> list[Table]:
+    """Every metric of the registry that a group has, beside accuracy, which the ranking has."""
+    shown = [
+        metric
+        for metric in METRICS
+        if metric.name != "accuracy" and any(metric.name in s.measures for s in findings.standings)
+    ]
+    if not shown:
+        return []
+    rows = []
+    for s in findings.standings:
+        values = [s.measures.get(metric.name) for metric in shown]
+        texts = [m.text(v.mean if v else None) for m, v in zip(shown, values, strict=True)]
+        rows.append([s.label, *texts])
+    heads = [f"{m.title} ({'higher' if m.higher_is_better else 'lower'} is better)" for m in shown]
+    about = (f" {metric.title}: {metric.about}." for metric in shown if metric.about)
+    caption = "Measured on the test set, means over the runs of each augmentation." + "".join(about)
+    return [Table(["augmentation", *heads], rows, caption)]
 
 
 def _search_table(findings: Findings) -> Table:
