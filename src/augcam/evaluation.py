@@ -135,7 +135,7 @@ def _measure(
     from augcam.explain.faithfulness.insertion import insertions_deletions
     from augcam.explain.faithfulness.maps import cleaned, enlarged, pixel_ranks
     from augcam.runs.finished_run import open_run
-    from augcam.statistics.bootstrap import interval
+    from augcam.statistics.intervals import bootstrap_interval
     from augcam.training.hardware import environment
 
     began = time.perf_counter()
@@ -206,7 +206,7 @@ def _measure(
     )
 
     def summary(values: np.ndarray) -> dict[str, Any]:
-        return interval(values, seed)._asdict() | {"n": len(values)}
+        return bootstrap_interval(values, seed)._asdict() | {"n": len(values)}
 
     ours = curves["map"]
     measures: dict[str, Any] = {

@@ -27,7 +27,7 @@ from augcam.explain.faithfulness.maps import (
 from augcam.explain.faithfulness.randomisation import cascade, stages_of
 from augcam.explain.faithfulness.road import ROAD_FRACTIONS, roads
 from augcam.explain.faithfulness.sensitivity import max_sensitivities
-from augcam.statistics.bootstrap import interval
+from augcam.statistics.intervals import bootstrap_interval
 
 # Which end of each measure speaks for a map. Concentration speaks neither for nor against one.
 BETTER = {
@@ -75,10 +75,10 @@ class Measured:
         random map on the same images, None where there is none.
         """
         row: dict[str, Any] = {"method": self.method, "layer": self.layer, "measure": self.measure}
-        row |= _json(interval(self.values, seed)._asdict())
+        row |= _json(bootstrap_interval(self.values, seed)._asdict())
         row |= {"n": int((~np.isnan(self.values)).sum()), "degenerate": self.degenerate}
         over = np.array([np.nan]) if self.random is None else self.values - self.random
-        mean, low, high = interval(over, seed)
+        mean, low, high = bootstrap_interval(over, seed)
         return row | _json({"over_random": mean, "over_random_low": low, "over_random_high": high})
 
 

@@ -18,7 +18,7 @@ from augcam.explain.faithfulness.verdict import (
     independent_of_weights,
     verdict,
 )
-from augcam.statistics.bootstrap import interval
+from augcam.statistics.intervals import bootstrap_interval
 from augcam.viz.figures import figure_array
 from augcam.viz.grid import save_png
 from augcam.viz.page import Block, Bullets, Picture, Section, Table
@@ -121,7 +121,7 @@ def _cell(one: Measured | None, count: int, seed: int) -> str:
     known = int((~np.isnan(one.values)).sum())
     if not known:
         return "- (n=0)"
-    mean, low, high = interval(one.values, seed)
+    mean, low, high = bootstrap_interval(one.values, seed)
     dropped = f" (n={known})" if known < count else ""
     return f"{mean:.3f} [{low:.3f}, {high:.3f}]{dropped}"
 
@@ -138,7 +138,7 @@ def _against_nothing(
         others = [one.random, *(m.values for m in free)]
         cells = [
             "-" if other is None
-            else "{:+.3f} [{:+.3f}, {:+.3f}]".format(*interval(one.values - other, seed))
+            else "{:+.3f} [{:+.3f}, {:+.3f}]".format(*bootstrap_interval(one.values - other, seed))
             for other in others
         ]  # fmt: skip
         rows.append([" ".join(key), *cells, f"{p:.3f}" if p >= 0.001 else "0.001 or less"])
@@ -168,7 +168,7 @@ def faithfulness_figure(measured: Sequence[Measured], seed: int = 0) -> Figure:
     for key in keys:
         method, layer = key
         across, up = (table[(*key, name)] for name in ("road", "localisation_pointing"))
-        x, y = (interval(m.values, seed) for m in (across, up))
+        x, y = (bootstrap_interval(m.values, seed) for m in (across, up))
         marker, colour = style[method] if layer else ("X", "0.35")
         if across.random is not None and up.random is not None:
             axes.plot(

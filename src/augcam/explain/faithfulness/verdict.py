@@ -13,8 +13,8 @@ import numpy as np
 
 from augcam.explain.faithfulness.measure import BETTER, Measured
 from augcam.statistics import LEVEL
-from augcam.statistics.bootstrap import interval
 from augcam.statistics.families import holm
+from augcam.statistics.intervals import bootstrap_interval
 from augcam.statistics.paired import sign_flip_test
 
 Key = tuple[str, str]
@@ -190,7 +190,7 @@ def verdict(measured: Sequence[Measured], seed: int = 0) -> list[Sentence]:
             )
             continue
         first = table[(*found.better[0], question)]
-        mean, low, high = interval(first.values, seed)
+        mean, low, high = bootstrap_interval(first.values, seed)
         nothing = [f"the {m.method} map {np.nanmean(m.values):z.2f}" for m in free]
         if first.random is not None:
             nothing.insert(0, f"its own cells in random places {np.nanmean(first.random):z.2f}")
