@@ -69,7 +69,7 @@ def own_pictures(
             print(f"augcam: {error}", file=sys.stderr)
     if not good:
         raise UserError("none of the pictures can be used")
-    inputs = run.normalize(np.stack([seen for _, _, seen in good]))
+    inputs = run.normalize(np.stack([small for _, _, small in good]))
     top = run.predict(inputs).topk(min(3, len(run.classes)), dim=1)
     maps = [
         explain_images(run.network, inputs, top.indices[:, place], (layer,), method)[layer]
@@ -77,7 +77,7 @@ def own_pictures(
     ]
     blocks: list[Block] = []
     records = []
-    for i, (path, original, seen) in enumerate(good):
+    for i, (path, original, small) in enumerate(good):
         likeliest = [
             (run.classes[int(label)], float(p))
             for label, p in zip(top.indices[i], top.values[i], strict=True)
@@ -86,7 +86,7 @@ def own_pictures(
         size = original.shape[:2]
         pictures = [
             original,
-            np.asarray(Image.fromarray(seen).resize(size, Image.Resampling.NEAREST)),
+            np.asarray(Image.fromarray(small).resize(size, Image.Resampling.NEAREST)),
         ]
         pictures += [_overlaid(original, found, i) for found in maps]
         png = out / f"{i + 1:03d}.png"

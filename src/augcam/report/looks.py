@@ -113,12 +113,12 @@ def side_by_side(
     for run in runs.values():
         assert run.maps is not None
         probabilities = run.maps.probabilities[chosen].astype(np.float32)
-        said = probabilities.argmax(axis=1)
+        predicted = probabilities.argmax(axis=1)
         columns.append(
             [
                 PictureCell(picture, f"{classes[k]}\n{p[k]:.0%}", bool(k == label))
                 for picture, k, p, label in zip(
-                    overlays(shown, run.maps, chosen), said, probabilities,
+                    overlays(shown, run.maps, chosen), predicted, probabilities,
                     run.maps.label[chosen], strict=True,
                 )
             ]

@@ -77,10 +77,10 @@ def confusion_figure(confusion: np.ndarray, classes: Sequence[str]) -> Figure:
     axes.set_yticks(ticks, [classes[i] for i in ticks])
     axes.set(xlabel="predicted", ylabel="true")
     if count <= 20:
-        for true, said in np.argwhere(confusion):
-            colour = "white" if share[true, said] > 0.4 else "black"
-            number = f"{confusion[true, said]:g}"
-            axes.text(said, true, number, color=colour, ha="center", va="center", fontsize=8)
+        for true, predicted in np.argwhere(confusion):
+            colour = "white" if share[true, predicted] > 0.4 else "black"
+            number = f"{confusion[true, predicted]:g}"
+            axes.text(predicted, true, number, color=colour, ha="center", va="center", fontsize=8)
     total = confusion.sum()
     if total:
         axes.set_title(f"accuracy {np.trace(confusion) / total:.2%} of {total:g} images")
