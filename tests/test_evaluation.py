@@ -226,6 +226,27 @@ def test_a_folder_in_the_way_of_a_file_is_refused_before_the_work(tmp_path, neve
         measure_run(folder, **SETTINGS, progress=quiet())
 
 
+def test_a_second_evaluation_of_one_run_is_refused_while_the_first_works(tmp_path, never_opened):
+    folder = write_run(tmp_path / "run")
+    with (
+        folder.locked("evaluate"),
+        pytest.raises(UserError, match="another process is working in this folder"),
+    ):
+        measure_run(folder, **SETTINGS, progress=quiet())
+
+
+def test_what_a_killed_evaluation_left_is_removed_and_nothing_of_a_training(tmp_path, monkeypatch):
+    monkeypatch.setattr("augcam.evaluation._measure", lambda *_: {})
+    folder = write_run(tmp_path / "run")
+    left = folder.path / ".evaluation.npz.12345"
+    of_training = folder.checkpoints / ".last.ckpt.12345"
+    for file in (left, of_training):
+        file.write_bytes(b"half")
+    measure_run(folder, **SETTINGS, progress=quiet())
+    assert not left.exists()
+    assert of_training.exists()
+
+
 @pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.ENOSPC])
 def test_a_folder_that_takes_no_file_is_refused_before_the_work(
     tmp_path, monkeypatch, never_opened, number

@@ -111,7 +111,6 @@ def measure_run(
             raise UserError(f"{file}: a folder is in the way of the file; remove it")
     with folder.locked("evaluate"):  # two would mix one's numbers with the other's maps
         remove_leftovers(folder.path, "evaluation.*")
-        remove_leftovers(folder.path, "probe.*")
         return _measure(folder, asked, n, samples, seed, checkpoint, progress)
 
 

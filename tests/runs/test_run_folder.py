@@ -3,7 +3,12 @@
 import ast
 from pathlib import Path
 
+import pytest
+
+from augcam.config.schema import validate
+from augcam.runs import run_folder
 from augcam.runs.run_folder import RunFolder, run_folders
+from tests.conftest import compose
 
 ROOT = Path(__file__).parents[2]
 NAMING = ROOT / "src" / "augcam" / "runs" / "run_folder.py"
@@ -52,3 +57,25 @@ def test_runs_are_found_below_a_folder_and_not_within_each_other(tmp_path):
     paths = [run.path.relative_to(tmp_path).as_posix() for run in run_folders(tmp_path)]
     assert paths == ["a", "b", "sweep/one"]
     assert [run.path for run in run_folders(tmp_path / "b")] == [tmp_path / "b"]
+
+
+def test_stopped_between_its_two_files_a_folder_is_no_run_yet_and_loses_no_overrides(
+    tmp_path, monkeypatch
+):
+    run, config = RunFolder(tmp_path / "run"), validate(compose(["data=shapes"]))
+    really = run_folder.write_atomically
+
+    def full(path, content):
+        if path == run.config_file:
+            raise OSError(28, "No space left on device", str(path))
+        really(path, content)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(run_folder, "write_atomically", full)
+        with pytest.raises(OSError, match="No space"):
+            run.save_config(config, ["data=cifar10"])
+    assert run.state() == "foreign"
+    run.save_config(config, ["data=shapes"])  # begun anew, with other words
+    assert run.overrides_file.read_text() == "- data=shapes\n"
+    run.save_config(config)  # run=DIR
+    assert run.overrides_file.read_text() == "- data=shapes\n"

@@ -18,7 +18,7 @@ from augcam.errors import UserError, nearest
 from augcam.explain.faithfulness import CHECKS
 from augcam.runs.run_folder import RunFolder
 from augcam.viz.page import Picture, Section, write_page
-from augcam.viz.terminal import progress_bars
+from augcam.viz.terminal import progress_bars, quiet_event_writer
 
 if TYPE_CHECKING:
     from augcam.runs.finished_run import FinishedRun
@@ -163,11 +163,17 @@ def _write(
         if (out / f"{name}.html").is_file()
     ]
     write_page(out / "index.html", title, summary, there)
-    with SummaryWriter(str(run.folder.path)) as writer:
-        for section in sections:
-            for block in section.content():
-                if isinstance(block, Picture):
-                    picture = np.asarray(Image.open(block.path).convert("RGB"))
-                    tag = "/".join(block.path.relative_to(out).with_suffix("").parts)
-                    writer.add_image(f"explain/{tag}", picture, 0, dataformats="HWC")
+    quiet_event_writer()
+    try:
+        with SummaryWriter(str(run.folder.path)) as writer:
+            for section in sections:
+                for block in section.content():
+                    if isinstance(block, Picture):
+                        picture = np.asarray(Image.open(block.path).convert("RGB"))
+                        tag = "/".join(block.path.relative_to(out).with_suffix("").parts)
+                        writer.add_image(f"explain/{tag}", picture, 0, dataformats="HWC")
+    except OSError as error:  # the page and its numbers are written
+        get_console().print(
+            f"TensorBoard lacks these pictures: {error.strerror or error}", markup=False
+        )
     get_console().print(f"{out / part}.html", soft_wrap=True, markup=False, highlight=False)

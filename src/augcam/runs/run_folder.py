@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from filelock import FileLock, Timeout
 from omegaconf import OmegaConf
 
-from augcam.atomic import write_atomically
+from augcam.atomic import remove_leftovers, write_atomically
 from augcam.errors import UserError, shown
 
 if TYPE_CHECKING:
@@ -212,6 +212,7 @@ class RunFolder:
         """
         probe = self.path / f".probe.txt.{os.getpid()}"
         try:
+            remove_leftovers(self.path, "probe.*")
             try:
                 probe.write_bytes(b"0")
             finally:

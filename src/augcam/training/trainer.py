@@ -2,7 +2,6 @@
 
 import logging
 import os
-import threading
 import warnings
 from typing import Any
 
@@ -16,7 +15,6 @@ from pytorch_lightning.loggers import (
     WandbLogger,
 )
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
-from tensorboard.summary.writer import event_file_writer
 
 from augcam.config.build import build, located
 from augcam.config.schema import Config
@@ -33,6 +31,7 @@ from augcam.training.callbacks.predictions import TestPredictions
 from augcam.training.callbacks.preview import AugmentationPreview, first_of_each_class
 from augcam.training.callbacks.progress import ProgressDisplay
 from augcam.training.hardware import auto_precision, keep_freed_memory
+from augcam.viz.terminal import quiet_event_writer
 
 
 def build_trainer(
@@ -147,10 +146,4 @@ def quiet_libraries() -> None:
     warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")
     # Continuing a run in its own folder is what run=DIR is for.
     warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
-    threading.excepthook = _without_event_writer
-
-
-def _without_event_writer(failure: threading.ExceptHookArgs) -> None:
-    """TensorBoard's thread hands its error to the main thread, which ends the run and reports it."""
-    if not isinstance(failure.thread, event_file_writer._AsyncWriterThread):
-        threading.__excepthook__(failure)
+    quiet_event_writer()

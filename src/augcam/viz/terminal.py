@@ -67,6 +67,18 @@ def _tell(progress: "Progress", ended: threading.Event) -> None:
                 print(f"{task.description}: {task.percentage:.0f}%{left}", flush=True)
 
 
+def quiet_event_writer() -> None:
+    """No traceback of TensorBoard's thread: it hands its error to the main thread, which reports it."""
+    threading.excepthook = _without_event_writer
+
+
+def _without_event_writer(failure: threading.ExceptHookArgs) -> None:
+    from tensorboard.summary.writer.event_file_writer import _AsyncWriterThread
+
+    if not isinstance(failure.thread, _AsyncWriterThread):
+        threading.__excepthook__(failure)
+
+
 def silence_terminal() -> None:
     """Nothing more of this process on the terminal; log files are not touched."""
     from rich import get_console
