@@ -58,6 +58,7 @@ def main() -> int:
     command = [
         sys.executable, ROOT / "train.py", "data=folder", f"data.root={work / 'photos'}",
         f"data.cache={work / 'cache'}", "data.image_size=224", "data.batch_size=32",
+        "model=torchvision", "model.arch=resnet18",
         f"data.num_workers={asked.workers}", "trainer.max_epochs=1", "aug=crop_flip",
         f"trainer.limit_train_batches={asked.steps}", "trainer.limit_val_batches=10",
         "trainer.limit_test_batches=10", f"hydra.run.dir={work / 'run'}",
