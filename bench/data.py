@@ -10,8 +10,10 @@ on the device, as in a run. The others ask a Dataset for one image at a time and
 collate stack them, shuffled, the last partial batch left out:
 
 - Albumentations: A.Compose of Albumentations' own transforms, Normalize, ToTensorV2.
-- the same transforms: A.Compose of the very transforms of our pipeline (crop, Rotate and CoarseDropout
-  in AugCAM's faster versions), so that what remains is the loader alone.
+- AugCAM, image by image: the same loader and pipeline, which draws and transforms one image at a time
+  instead of a batch at once (data/augment/batch.py). The batches are the same, bit for bit.
+- the same transforms: A.Compose of the very transforms of our pipeline (crop and Rotate in AugCAM's
+  faster versions), so that what remains is the loader alone.
 - torchvision, PIL: RandomCrop(32, padding=4), RandomHorizontalFlip, ToTensor, Normalize on PIL images,
   as in kuangliu/pytorch-cifar.
 - torchvision, PIL of a policy: the same policy of transforms.v2 on PIL images, then ToTensor, Normalize.
@@ -29,6 +31,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable, Iterable
+from copy import copy
 from functools import partial
 from typing import Any
 
@@ -46,18 +49,25 @@ from torchvision import transforms
 from torchvision.transforms import v2
 
 from augcam.data.augment.build import build_pipeline
+from augcam.data.augment.pipeline import Pipeline
 from augcam.data.datamodule import ImageDataModule
 from augcam.data.datasets.base import ImageSet
 from augcam.data.loader import EpochLoader, auto_workers
 from augcam.runs.build import build_data
 
-OURS = "AugCAM"
+OURS, BY_IMAGE = "AugCAM", "AugCAM, image by image"
 FLIP = [A.HorizontalFlip(p=0.5)]
 # The pipelines of conf/aug in Albumentations' own transforms.
 BY_HAND = {
     "flip": FLIP,
     "crop_flip": [
         A.PadIfNeeded(40, 40, border_mode=cv2.BORDER_REFLECT_101), A.RandomCrop(32, 32), *FLIP,
+    ],
+    "cutout": [
+        A.CoarseDropout(
+            num_holes_range=(1, 1), hole_height_range=(8, 16), hole_width_range=(8, 16),
+            fill=(125, 123, 114), p=0.75,
+        ),
     ],
     "cutout_rotate": [
         *FLIP,
@@ -73,6 +83,7 @@ POLICIES = {
     "randaugment": partial(v2.RandAugment, num_ops=2, magnitude=9),
     "trivialaugment": v2.TrivialAugmentWide,
 }
+BATCHED = ("flip", "crop_flip", "cutout")
 # What to reach beside Albumentations: without workers, with two.
 REACH = {"flip": ("2.5", "2.2"), "crop_flip": ("1.9", "1.6"), "cutout_rotate": ("1.5", "1.4")}
 
@@ -154,6 +165,18 @@ def epoch_of_ours(data: ImageDataModule, loader: EpochLoader) -> None:
         data.on_after_batch_transfer(batch, 0)
 
 
+class ImageByImage:
+    """A pipeline without its batch forms."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self.pipeline, self.transforms = pipeline, pipeline.transforms
+
+    def batch(self, images: np.ndarray, epoch: int, index: np.ndarray, labels: np.ndarray) -> None:
+        """Write over uint8 (B, H, W, 3)."""
+        for image, number, label in zip(images, index.tolist(), labels.tolist(), strict=True):
+            image[:] = self.pipeline(image, epoch, number, label)
+
+
 def epoch_by_hand(loader: DataLoader[Any]) -> None:
     """One epoch of torch's loader."""
     for _images, _labels in loader:
@@ -170,6 +193,12 @@ def loaders(pipeline: str, workers: int, images: int, rounds: int) -> None:
     if workers:  # the others are compared above
         contenders = {"Albumentations": contenders["Albumentations"]}
     measures = {OURS: partial(timed, partial(epoch_of_ours, data, data.train_dataloader()))}
+    if not workers:
+        one_by_one = data.train_dataloader()
+        batches = one_by_one.batches
+        one_by_one.batches = copy(batches)
+        one_by_one.batches.pipeline = ImageByImage(batches.pipeline)
+        measures[BY_IMAGE] = partial(timed, partial(epoch_of_ours, data, one_by_one))
     for name, dataset in contenders.items():
         loader = DataLoader(
             dataset, data.batch_size, shuffle=True, drop_last=True,
@@ -182,6 +211,7 @@ def loaders(pipeline: str, workers: int, images: int, rounds: int) -> None:
         "Albumentations": REACH.get(pipeline, ("", ""))[workers > 0],
         "torchvision, PIL": "3" if pipeline in POLICIES else "4",
         "torchvision v2": "1",
+        BY_IMAGE: "1.5" if pipeline in BATCHED else "",
     }
     table = markdown(
         f"{pipeline}, {workers or 'no'} workers",

@@ -112,15 +112,12 @@ class AugmentedBatches(Dataset[Batch]):
         images, labels = self.set.images[index], self.set.labels[index]
         if self.views > 1:
             images = np.concatenate([images] * self.views)
-            for place in range(len(images)):
-                view, row = divmod(place, len(index))
-                images[place] = self.pipeline(
-                    images[place], epoch, int(index[row]), int(labels[row]), view
-                )
+            views = np.arange(self.views).repeat(len(index))
+            self.pipeline.batch(
+                images, epoch, np.tile(index, self.views), np.tile(labels, self.views), views
+            )
         elif self.pipeline.transforms:
-            pipeline = self.pipeline
-            for image, number, label in zip(images, index.tolist(), labels.tolist(), strict=True):
-                image[:] = pipeline(image, epoch, number, label)
+            self.pipeline.batch(images, epoch, index, labels)
         return Batch(
             torch.from_numpy(images), torch.from_numpy(labels), torch.from_numpy(index.copy())
         )

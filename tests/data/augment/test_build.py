@@ -75,7 +75,6 @@ def test_the_faster_transforms_stand_in_for_albumentations(image):
     aug = composed("aug=cutout_rotate")
     built = build_pipeline(aug, 1, cifar_mean).transforms
     assert type(built["rotate"]) is ops.FASTER[A.Rotate]
-    assert type(built["cutout"]) is ops.FASTER[A.CoarseDropout]
 
 
 NESTED = {

@@ -11,8 +11,9 @@ from albumentations.pytorch import ToTensorV2
 from omegaconf import OmegaConf
 
 from augcam.data.augment.build import build_pipeline
-from augcam.data.augment.ops import AlternatingFlip, CoarseDropout, Rotate
-from augcam.data.augment.pipeline import Pipeline, _SplitMix
+from augcam.data.augment.ops import AlternatingFlip, Rotate
+from augcam.data.augment.pipeline import Pipeline
+from augcam.data.augment.streams import SplitMix
 from augcam.data.normalize import normalize
 from augcam.errors import UserError
 from tests.conftest import compose
@@ -83,7 +84,7 @@ def test_neighbours_are_uncorrelated():
 
 
 def test_the_python_stream_is_uniform():
-    stream = _SplitMix()
+    stream = SplitMix()
     stream.position = 12345
     values = np.array([stream.random() for _ in range(20000)])
     assert np.abs(np.histogram(values, 10, (0, 1))[0] - 2000).max() < 5 * 42  # sqrt(n p q) = 42
@@ -149,21 +150,18 @@ def test_cutout_is_the_papers():
 
 
 @pytest.mark.parametrize(
-    ("theirs", "ours", "settings"),
+    "settings",
     [
-        (A.Rotate, Rotate, {"limit": 40, "border_mode": cv2.BORDER_REFLECT_101}),
-        (A.Rotate, Rotate, {"limit": (10, 20), "fill": 9}),
-        (A.Rotate, Rotate, {"limit": 30, "fill": (1, 2, 3), "interpolation": 0}),
-        (A.CoarseDropout, CoarseDropout, {"num_holes_range": (1, 3), "fill": (1, 2, 3)}),
-        (A.CoarseDropout, CoarseDropout, {"hole_width_range": (0.3, 0.9), "fill": 7}),
-        (A.CoarseDropout, CoarseDropout, {"fill": "random"}),
+        {"limit": 40, "border_mode": cv2.BORDER_REFLECT_101},
+        {"limit": (10, 20), "fill": 9},
+        {"limit": 30, "fill": (1, 2, 3), "interpolation": 0},
     ],
 )
-def test_the_lean_transforms_equal_albumentations_own(theirs, ours, settings, image):
+def test_the_faster_rotation_equals_albumentations_own(settings, image):
     wide = np.ascontiguousarray(image[:24])
     for seed in range(40):
         results = []
-        for kind in (theirs, ours):
+        for kind in (A.Rotate, Rotate):
             transform = kind(p=0.8, **settings)
             transform.set_random_state(np.random.default_rng(seed), random.Random(seed))
             results.append(transform(image=wide)["image"])

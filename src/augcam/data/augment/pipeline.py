@@ -2,7 +2,6 @@
 
 import math
 import os
-import random
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, TypeAlias
 
@@ -12,47 +11,15 @@ import albumentations as A
 import cv2
 import numpy as np
 
+from augcam.data.augment.batch import BatchForm, batch_form
 from augcam.data.augment.ops import AlternatingFlip
 from augcam.data.augment.policies import AugMix
+from augcam.data.augment.streams import MASK, BatchStreams, SplitMix, mixed, pcg_state
 from augcam.errors import UserError
 
 cv2.setNumThreads(0)  # images are too small to share one among threads
 
 Transform: TypeAlias = A.BasicTransform | A.BaseCompose
-
-_MASK = (1 << 64) - 1
-_GOLDEN = 0x9E3779B97F4A7C15
-
-
-def _mixed(value: int) -> int:
-    """SplitMix64's step and finaliser, a bijection of 64 bits (Steele, Lea, Flood, OOPSLA 2014)."""
-    value = (value + _GOLDEN) & _MASK
-    value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
-    value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) & _MASK
-    return value ^ (value >> 31)
-
-
-class _SplitMix(random.Random):
-    """Python's `random.Random` on SplitMix64, which is reseeded by setting one integer.
-
-    The Mersenne Twister of `random.Random` takes 4.6 µs for that, as long as a flip. All other
-    methods (uniform, randint, choice, shuffle ...) draw through these two.
-    """
-
-    position = 0
-    gauss_next: float | None
-
-    def random(self) -> float:
-        position = self.position
-        self.position = (position + _GOLDEN) & _MASK
-        return (_mixed(position) >> 11) * 2.0**-53
-
-    def getrandbits(self, k: int) -> int:
-        bits = 0
-        for _ in range(0, k, 64):
-            bits = bits << 64 | _mixed(self.position)
-            self.position = (self.position + _GOLDEN) & _MASK
-        return bits >> (-k % 64)
 
 
 class Pipeline:
@@ -89,13 +56,19 @@ class Pipeline:
         self.only = {name: frozenset(labels) for name, labels in (only or {}).items()}
         self._steps = tuple(self.transforms.values())
         self._labels = tuple(self.only.get(name) for name in self.transforms)
-        self._python = _SplitMix()
+        # The first of them that have a batch form; from the next on, images go one by one.
+        self._for_batches: list[BatchForm] = []
+        for transform in self._steps:
+            if (form := batch_form(transform)) is None:
+                break
+            self._for_batches.append(form)
+        self._python = SplitMix()
         self._numpy = np.random.Generator(np.random.PCG64(0))
         for transform in self._steps:
             transform.set_random_state(self._numpy, self._python)
         self._numpy_state: Any = self._numpy.bit_generator.state  # has_uint32 is 0: nothing is left
-        self._seed_key = _mixed(seed & _MASK)
-        self._epoch, self._epoch_key = 0, _mixed(self._seed_key)
+        self._seed_key = mixed(seed & MASK)
+        self._epoch, self._epoch_key = 0, mixed(self._seed_key)
         self._alternating = [
             leaf
             for step in self._steps
@@ -129,24 +102,86 @@ class Pipeline:
         """
         if label is None and self.only:
             raise ValueError(f"{', '.join(self.only)}: for some classes only: give the label")
+        key = self._key(epoch, index)
+        self._python.position = key
+        return self._from(0, image, key, 0, self._turn(epoch, index), label, view)
+
+    def batch(
+        self,
+        images: np.ndarray,
+        epoch: int,
+        index: np.ndarray,
+        labels: np.ndarray,
+        views: np.ndarray | None = None,
+    ) -> None:
+        """What `__call__` makes of each image of a batch, bit for bit, written over the images.
+
+        Args:
+            images: uint8 (B, H, W, 3).
+            epoch: 0, 1, ...
+            index: int64 (B,), each sample's number in its set.
+            labels: int64 (B,), its class.
+            views: int64 (B,), which view each image is to be; None where samples have one.
+        """
+        keys = self._key(epoch, index.astype(np.uint64))
+        turns = self._turn(epoch, index.astype(np.uint64))
+        streams = BatchStreams(keys, self._numpy_state["state"]["inc"])
+        for flip in self._alternating:
+            flip.turn = turns
+        for apply, transform, wanted in zip(
+            self._for_batches, self._steps, self._labels, strict=False
+        ):
+            rows = np.arange(len(images))
+            if wanted is not None:
+                rows = rows[np.isin(labels, list(wanted))]
+            if transform.p < 1:
+                rows = rows[streams.random(rows) < transform.p]
+            if len(rows):
+                apply(transform, images, rows, streams)
+        if (first := len(self._for_batches)) == len(self._steps):
+            return
+        seen = [None] * len(images) if views is None else views.tolist()
+        parts = (keys, streams.positions, streams.words, turns, labels)
+        for image, view, (key, position, words, turn, label) in zip(
+            images, seen, zip(*(part.tolist() for part in parts), strict=True), strict=True
+        ):
+            self._python.position = position
+            image[:] = self._from(first, image, key, words, turn, label, view)
+
+    def _key(self, epoch: int, index: Any) -> Any:
+        """Where the streams of samples begin, 64 bits each; of an int, or of uint64 (B,)."""
         if epoch != self._epoch:
-            self._epoch, self._epoch_key = epoch, _mixed((self._seed_key + epoch) & _MASK)
-        key = _mixed((self._epoch_key + index) & _MASK)
+            self._epoch, self._epoch_key = epoch, mixed((self._seed_key + epoch) & MASK)
+        return mixed((self._epoch_key + index) & MASK)
+
+    def _turn(self, epoch: int, index: Any) -> Any:
+        """Whether an alternating flip mirrors, if it is odd; of an int, or of uint64 (B,)."""
+        if not self._alternating:
+            return index
+        return epoch + (mixed(((self._seed_key ^ MASK) + index) & MASK) & 1)
+
+    def _from(
+        self,
+        first: int,
+        image: np.ndarray,
+        key: int,
+        words: int,
+        turn: int,
+        label: int | None,
+        view: int | None,
+    ) -> np.ndarray:
+        """The transforms from number `first` on, where those before have drawn numpy's `words`."""
         python = self._python
-        python.position = key
         python.gauss_next = None  # random.gauss keeps half a pair, which belongs to the last sample
         numpy_is_seeded = False
         for flip in self._alternating:
-            flip.turn = epoch + (_mixed(((self._seed_key ^ _MASK) + index) & _MASK) & 1)
-        for transform, labels in zip(self._steps, self._labels, strict=True):
+            flip.turn = turn
+        for transform, labels in zip(self._steps[first:], self._labels[first:], strict=True):
             if labels is not None and label not in labels:
                 continue
             if view is not None and isinstance(transform, AugMix):
                 if view > 0:  # from a stream of the view's own: what follows draws the same in all
-                    position, python.position = (
-                        python.position,
-                        _mixed((key ^ _MASK) - view & _MASK),
-                    )
+                    position, python.position = python.position, mixed((key ^ MASK) - view & MASK)
                     if python.random() < transform.p:
                         image = transform(force_apply=True, image=image)["image"]
                     python.position = position
@@ -156,10 +191,11 @@ class Pipeline:
             if transform.p < 1 and python.random() >= transform.p:
                 continue
             if not numpy_is_seeded:
-                # 128 bits of state from the key; the increment, PCG64's choice of sequence, stays.
-                other = key ^ _MASK
-                self._numpy_state["state"]["state"] = _mixed(other) << 64 | _mixed(other ^ 1)
+                high, low = pcg_state(key)
+                self._numpy_state["state"]["state"] = high << 64 | low
                 self._numpy.bit_generator.state = self._numpy_state
+                if words:
+                    self._numpy.integers(0, 2**32, words, np.uint32)
                 numpy_is_seeded = True
             image = transform(force_apply=True, image=image)["image"]
         return image
