@@ -157,7 +157,8 @@ class Run:
 
         Args:
             targets: as `GradCAM` takes them; None for the predicted classes.
-            layers, method: as `GradCAM` takes them; None for those of the run's panels.
+            layers: as `GradCAM` takes them; None for those of the run's panels.
+            method: likewise.
 
         Returns:
             Maps by layer: `.raw` (B, h, w), signed, and `.heatmap` (B, H, W) in 0..1.
