@@ -1,0 +1,12 @@
+"""Is the evidence of each class where it should be? A verdict for each, with a stated error rate.
+
+subject.py        the network under audit, its images and what it answers
+interventions.py  a part of an image pasted into images of other classes
+nuisance.py       a property of the whole image set to another class's value
+verdict.py        the decision
+measure.py        all of it for one network
+"""
+
+from augcam.audit.measure import Audit, audit
+
+__all__ = ["Audit", "audit"]

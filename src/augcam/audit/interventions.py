@@ -1,0 +1,366 @@
+"""Does it cause the answer? A part of one image, pasted into images of other classes, same place.
+
+A *donor* is an image that the network assigns to the class in question, a *receiver* one that it assigns
+to another. If the network names the donor's class once a small part of the donor is in the receiver,
+and does not where pixels from elsewhere in the same donor are pasted there, that part carries the class.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from augcam.audit.subject import Subject, margins, probabilities
+
+# Donors whose every region is tried, and pairs (carrier, new receiver) of the test.
+DONORS = 16
+PAIRS = 64
+
+# At least so many donors must carry the class in one part before a test is made.
+LEAST_CARRIERS = 3
+
+# A part that carries the class in more than this share of other images is no small thing.
+FOLLOWS = 0.2
+
+# Largest region that the search grows to, as a share of the image.
+_LARGEST = 0.25
+
+
+@dataclass(frozen=True)
+class Region:
+    """A part of the image plane, (top, left, bottom, right) in pixels; `frame` is a border's width."""
+
+    box: tuple[int, int, int, int]
+    frame: int = 0
+
+    def mask(self, size: tuple[int, int]) -> np.ndarray:
+        """bool (H, W)."""
+        top, left, bottom, right = self.box
+        mask = np.zeros(size, bool)
+        mask[top:bottom, left:right] = True
+        if self.frame:
+            mask[top + self.frame : bottom - self.frame, left + self.frame : right - self.frame] = (
+                False
+            )
+        return mask
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What an intervention does to the network's answers.
+
+    Attributes:
+        follow_rate: share of the receivers that become the donor's class.
+        control_rate: the same under the matched control.
+        p: of "at most `FOLLOWS` of the receivers follow, beyond the control", exact binomial.
+        pairs: receivers.
+    """
+
+    follow_rate: float
+    control_rate: float
+    p: float
+    pairs: int
+
+
+def effect(follows: np.ndarray, control: np.ndarray, level: float = FOLLOWS) -> Effect:
+    """From bool (n,) each: whether the receiver becomes the class, with and under the control.
+
+    A receiver counts as moved where it follows and its control does not.
+    """
+    moved = int((follows & ~control).sum())
+    n = len(follows)
+    p = float(stats.binomtest(moved, n, level, alternative="greater").pvalue) if n else 1.0
+    mean = float(follows.mean()) if n else 0.0
+    return Effect(mean, float(control.mean()) if n else 0.0, p, n)
+
+
+def windows(size: tuple[int, int]) -> list[Region]:
+    """Squares of a quarter of the shorter side, half overlapping: any tag of half that is in one."""
+    height, width = size
+    side = max(2, min(size) // 4)
+    step = max(1, side // 2)
+
+    def starts(length: int) -> list[int]:
+        return sorted({*range(0, length - side + 1, step), length - side})
+
+    return [
+        Region((top, left, top + side, left + side))
+        for top in starts(height)
+        for left in starts(width)
+    ]
+
+
+def borders(size: tuple[int, int]) -> list[Region]:
+    """A strip along each side, an eighth of the image wide, and a frame of a sixteenth."""
+    height, width = size
+    deep, wide = max(1, height // 8), max(1, width // 8)
+    return [
+        Region((0, 0, deep, width)),
+        Region((height - deep, 0, height, width)),
+        Region((0, 0, height, wide)),
+        Region((0, width - wide, height, width)),
+        Region((0, 0, height, width), frame=max(1, min(size) // 16)),
+    ]
+
+
+def paste(donors: np.ndarray, receivers: np.ndarray, masks: np.ndarray) -> np.ndarray:
+    """Receivers with the donors' pixels where masks (B, H, W) are true: uint8 (B, H, W, 3)."""
+    return np.where(masks[..., None], donors, receivers)
+
+
+def elsewhere(donors: np.ndarray) -> np.ndarray:
+    """Donors moved by half their size each way: what is pasted now comes from another place."""
+    height, width = donors.shape[1:3]
+    return np.roll(donors, (height // 2, width // 2), axis=(1, 2))
+
+
+def scan(
+    subject: Subject, target: int, donors: np.ndarray, receivers: np.ndarray, regions: list[Region]
+) -> np.ndarray:
+    """The target's probability where each region of each donor is pasted into its receiver.
+
+    Args:
+        donors, receivers: int (D,), numbers of images.
+
+    Returns:
+        float32 (D, R).
+    """
+    masks = np.stack([region.mask(subject.size) for region in regions])
+    found = []
+    for donor, receiver in zip(donors, receivers, strict=True):
+        pasted = np.where(masks[..., None], subject.images[donor], subject.images[receiver])
+        found.append(probabilities(subject.ask(pasted))[:, target])
+    return np.stack(found)
+
+
+@dataclass(frozen=True)
+class Patch:
+    """A part of the image that carries a class.
+
+    Attributes:
+        effect: on receivers that had no part in finding it.
+        fixed: whether it is at the same place in all donors.
+        region: that place; None where it moves.
+        carriers: numbers of the donors whose part carries the class.
+        regions: the place in each carrier.
+        share: carriers among the donors.
+        averaged: follow rate of the mean of the carriers' pixels: a tag is the same in all of them and
+            survives, an object does not. None where it moves.
+        area: share of the image.
+    """
+
+    effect: Effect
+    fixed: bool
+    region: Region | None
+    carriers: np.ndarray
+    regions: list[Region]
+    share: float
+    averaged: float | None
+    area: float
+
+
+def find_patch(
+    subject: Subject,
+    target: int,
+    donors: np.ndarray,
+    others: np.ndarray,
+    extra: list[Region],
+    random: np.random.Generator,
+) -> Patch | None:
+    """The smallest part that carries the class: at one place, or wherever it is in each donor.
+
+    Args:
+        donors: int (D,), images that the network assigns to the class.
+        others: int, images that it assigns to other classes.
+        extra: regions to try beside the windows and borders, as those where the maps lie.
+
+    Returns:
+        None where hardly any donor has such a part.
+    """
+    squares = windows(subject.size)
+    regions = [*squares, *borders(subject.size), *extra]
+    first = random.choice(others, len(donors), replace=len(others) < len(donors))
+    heat = scan(subject, target, donors, first, regions)
+    areas = np.array([r.mask(subject.size).mean() for r in regions])
+    small = areas <= _LARGEST
+
+    fixed = _fixed(subject, target, donors, others, regions, np.where(small, heat, 0), random)
+    moving = _moving(subject, target, donors, others, squares, heat[:, : len(squares)], random)
+    if fixed is None or moving is None:
+        return fixed or moving
+    # What stays in its place explains more than what does not, if it does as much.
+    better = fixed.effect.follow_rate * max(fixed.share, 1e-9) >= (
+        0.7 * moving.effect.follow_rate * moving.share
+    )
+    return fixed if better else moving
+
+
+def _moving(
+    subject: Subject,
+    target: int,
+    donors: np.ndarray,
+    others: np.ndarray,
+    regions: list[Region],
+    heat: np.ndarray,
+    random: np.random.Generator,
+) -> Patch | None:
+    best = heat.argmax(1)
+    carries = heat.max(1) > 0.5
+    if carries.sum() < LEAST_CARRIERS:
+        return None
+    carriers, places = donors[carries], [regions[i] for i in best[carries]]
+    tested = _test(subject, target, carriers, places, others, random)
+    area = float(places[0].mask(subject.size).mean())
+    return Patch(tested, False, None, carriers, places, float(carries.mean()), None, area)
+
+
+def _fixed(
+    subject: Subject,
+    target: int,
+    donors: np.ndarray,
+    others: np.ndarray,
+    regions: list[Region],
+    heat: np.ndarray,
+    random: np.random.Generator,
+) -> Patch | None:
+    carry = heat > 0.5
+    # The best half of the donors: a cue need not be in every image.
+    half = np.sort(heat, axis=0)[len(donors) // 2 :].mean(0)
+    areas = np.array([r.mask(subject.size).mean() for r in regions])
+    # Among regions that do as well, the smallest.
+    near = np.flatnonzero(half >= 0.9 * half.max())
+    chosen = int(near[np.lexsort((-half[near], areas[near]))[0]])
+    carries = carry[:, chosen]
+    if carries.sum() < LEAST_CARRIERS:
+        return None
+    carriers = donors[carries]
+    region = _fitted(subject, target, carriers, others, regions[chosen], random)
+    places = [region] * len(carriers)
+    tested = _test(subject, target, carriers, places, others, random)
+    mask = region.mask(subject.size)
+    mean = subject.images[carriers].astype(np.float64).mean(0).round().astype(np.uint8)
+    receivers = random.choice(others, PAIRS // 2, replace=len(others) < PAIRS // 2)
+    averaged = paste(mean[None], subject.images[receivers], mask[None])
+    follows = subject.ask(averaged).argmax(1) == target
+    return Patch(
+        tested, True, region, carriers, places, float(carries.mean()), float(follows.mean()),
+        float(mask.mean()),
+    )  # fmt: skip
+
+
+def _test(
+    subject: Subject,
+    target: int,
+    carriers: np.ndarray,
+    places: list[Region],
+    others: np.ndarray,
+    random: np.random.Generator,
+) -> Effect:
+    """The carriers' parts in new receivers, and as control pixels from elsewhere in the carriers."""
+    which = np.resize(random.permutation(len(carriers)), PAIRS)
+    receivers = random.choice(others, PAIRS, replace=len(others) < PAIRS)
+    masks = np.stack([places[i].mask(subject.size) for i in which])
+    given, taken = subject.images[carriers[which]], subject.images[receivers]
+    follows = subject.ask(paste(given, taken, masks)).argmax(1) == target
+    control = subject.ask(paste(elsewhere(given), taken, masks)).argmax(1) == target
+    return effect(follows, control)
+
+
+def _fitted(
+    subject: Subject,
+    target: int,
+    carriers: np.ndarray,
+    others: np.ndarray,
+    region: Region,
+    random: np.random.Generator,
+) -> Region:
+    """The region grown while that adds evidence and then cut back while nothing is lost.
+
+    Evidence is the margin of the target's logit over the largest other, which goes on growing where
+    the answer no longer changes.
+    """
+    if region.frame:
+        return region
+    count = 16
+    which = np.resize(random.permutation(len(carriers)), count)
+    receivers = random.choice(others, count, replace=len(others) < count)
+    given, taken = subject.images[carriers[which]], subject.images[receivers]
+    without = float(margins(subject.ask(taken), target).mean())
+    height, width = subject.size
+
+    def gain(box: tuple[int, int, int, int]) -> float:
+        mask = Region(box).mask(subject.size)
+        pasted = paste(given, taken, mask[None])
+        return float(margins(subject.ask(pasted), target).mean()) - without
+
+    def moved(box: tuple[int, int, int, int], side: int, by: int) -> tuple[int, int, int, int]:
+        sides = list(box)
+        sides[side] += by
+        top, left, bottom, right = sides
+        return max(0, top), max(0, left), min(height, bottom), min(width, right)
+
+    def area(box: tuple[int, int, int, int]) -> float:
+        return (box[2] - box[0]) * (box[3] - box[1]) / (height * width)
+
+    outward = (-1, -1, 1, 1)
+    box, best = region.box, gain(region.box)
+    step = max(1, min(subject.size) // 8)
+    for _ in range(4):
+        trials = [moved(box, side, step * outward[side]) for side in range(4)]
+        trials = [t for t in trials if t != box and area(t) <= _LARGEST]
+        gains = [gain(t) for t in trials]
+        if not gains or max(gains) < 1.15 * best:
+            break
+        best, box = max(gains), trials[int(np.argmax(gains))]
+    step = max(1, min(subject.size) // 32)
+    full = best
+    cutting = True
+    while cutting:
+        cutting = False
+        for side in range(4):
+            trial = moved(box, side, -step * outward[side])
+            if trial[2] - trial[0] < step or trial[3] - trial[1] < step:
+                continue
+            if gain(trial) >= 0.93 * full:
+                box, cutting = trial, True
+    return Region(box)
+
+
+def drop_when_covered(
+    subject: Subject, target: int, patch: Patch, images: np.ndarray, random: np.random.Generator
+) -> float | None:
+    """Share of the class's images that are lost when the part is covered, beyond one elsewhere.
+
+    Covered is imputed from around (ROAD, arXiv 2202.00449), which leaves no edge.
+
+    Args:
+        images: int, numbers of images that the network assigns to the class; for a moving part the
+            carriers are used.
+    """
+    from augcam.explain.faithfulness.road import impute
+
+    if patch.region is None:
+        chosen, places = patch.carriers, patch.regions
+    else:
+        chosen = random.permutation(images)[:24]
+        places = [patch.region] * len(chosen)
+    masks = np.stack([place.mask(subject.size) for place in places])
+    if masks.all((1, 2)).any():
+        return None
+    height, width = subject.size
+    away = np.roll(masks, (height // 2, width // 2), axis=(1, 2))
+    lost = []
+    for mask in (masks, away):
+        filled = impute(subject.normalized(subject.images[chosen]), mask)
+        lost.append(_ask_normalized(subject, filled).argmax(1) != target)
+    return float(lost[0].mean() - lost[1].mean())
+
+
+def _ask_normalized(subject: Subject, inputs: "object") -> np.ndarray:
+    import torch
+
+    assert isinstance(inputs, torch.Tensor)
+    with torch.inference_mode():
+        logits: np.ndarray = subject.network(inputs).float().cpu().numpy()
+    subject.asked += len(logits)
+    return logits

@@ -1,0 +1,256 @@
+"""All evidence on one network, class by class."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from augcam.audit.interventions import (
+    DONORS,
+    LEAST_CARRIERS,
+    Patch,
+    drop_when_covered,
+    find_patch,
+)
+from augcam.audit.nuisance import PROPERTIES, follow, giving_away
+from augcam.audit.subject import IMAGES_NEEDED, Progress, Subject
+from augcam.audit.verdict import Decision, PropertyEffect, Verdict, decide
+from augcam.data.datasets.base import ImageSet
+from augcam.errors import UserError
+from augcam.statistics.families import holm
+
+
+@dataclass(frozen=True)
+class ClassAudit:
+    """The verdict on one class, and what it rests on.
+
+    Attributes:
+        name: of the class.
+        verdict: "no_sign", "look", "context", "shortcut" or "undecided".
+        reason: in words.
+        images: of the class.
+        patch: the part that carries the class, where the verdict rests on one.
+        found: the property, where it rests on one.
+        drop: share of the class's images lost without it, beyond the control; None if not measured.
+        p: after Holm over all classes and interventions.
+    """
+
+    name: str
+    verdict: Verdict
+    reason: str
+    images: int
+    patch: Patch | None = None
+    found: PropertyEffect | None = None
+    drop: float | None = None
+    p: float = 1.0
+
+    def to_json(self) -> dict[str, Any]:
+        """As audit.json has it; keys may be added, never changed."""
+        cause = self.patch or self.found
+        region = self.patch.region if self.patch else None
+        return {
+            "verdict": self.verdict,
+            "region": list(region.box) if region else None,
+            "property": self.found.name if self.found else None,
+            "follow_rate": cause.effect.follow_rate if cause else None,
+            "drop": self.drop,
+            "p": self.p,
+            "images": self.images,
+            "control_rate": cause.effect.control_rate if cause else None,
+            "moves": bool(self.patch and not self.patch.fixed),
+            "reason": self.reason,
+        }
+
+
+@dataclass(frozen=True)
+class Audit:
+    """The verdicts on all classes.
+
+    Attributes:
+        classes: in the order of the labels.
+        subject: the network and its images.
+        settings: what it depends on.
+    """
+
+    classes: tuple[ClassAudit, ...]
+    subject: Subject
+    settings: dict[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        """The content of audit.json."""
+        return {
+            "classes": {one.name: one.to_json() for one in self.classes},
+            "settings": self.settings,
+        }
+
+
+def audit(
+    network: nn.Module,
+    dataset: ImageSet,
+    *,
+    class_names: Sequence[str],
+    mean: Sequence[float],
+    std: Sequence[float],
+    seed: int = 0,
+    images: int | None = None,
+    progress: Progress | None = None,
+) -> Audit:
+    """Ask of every class whether the network goes by the object or by what merely comes with it.
+
+    Args:
+        network: (B, 3, H, W) normalized to logits (B, C), in evaluation mode.
+        dataset: images uint8 (N, H, W, 3) of the source that the network was trained on, but that it
+            was not trained on; with masks where they are known.
+        class_names: C.
+        mean, std: of each channel, 0..1, of the network's normalization.
+        seed: of every random choice.
+        images: so many of the images, of each class in proportion; all where None.
+        progress: called with the number of images that have gone through the network since.
+
+    Raises:
+        UserError: masks that do not fit the images, labels that have no name, or NaN logits.
+    """
+    dataset = _checked(dataset, class_names)
+    if images is not None and images < len(dataset):
+        dataset = dataset.subset(_subset(dataset.labels, images, seed))
+    subject = Subject(
+        network,
+        np.asarray(dataset.images[:]),
+        dataset.labels,
+        dataset.masks,
+        tuple(class_names),
+        mean,
+        std,
+        progress=progress,
+    )
+    counts = np.bincount(subject.labels, minlength=len(class_names))
+    settings: dict[str, Any] = {
+        "seed": seed,
+        "images": len(subject.images),
+        "accuracy": float((subject.predicted == subject.labels).mean()),
+        "masks": subject.masks is not None,
+    }
+    if not subject.has_learnt():
+        reason = (
+            f"accuracy {settings['accuracy']:.0%}, no better than naming one class always: a network "
+            "that has learnt nothing has no evidence to look at"
+        )
+        undecided = tuple(
+            ClassAudit(name, "undecided", reason, int(n))
+            for name, n in zip(class_names, counts, strict=True)
+        )
+        return Audit(undecided, subject, settings)
+
+    refusals = {c: _too_few(subject, c) for c in range(len(class_names))}
+    audited = [c for c, refusal in refusals.items() if not refusal]
+    patches: dict[int, Patch | None] = {}
+    for c in audited:
+        random = np.random.default_rng([seed, 1, c])
+        own, others = _split(subject, c)
+        donors = random.permutation(own)[:DONORS]
+        patches[c] = find_patch(subject, c, donors, others, [], random)
+    properties: dict[int, list[PropertyEffect]] = {c: [] for c in audited}
+    for name in PROPERTIES:
+        away = giving_away(subject, name, seed)
+        for c in audited:
+            # What does not give the class away need not be tried: the network cannot have learnt it.
+            if holm([one.p for one in away])[c] > 0.1 or len(away[c].donors) < LEAST_CARRIERS:
+                continue
+            random = np.random.default_rng([seed, 2, c, list(PROPERTIES).index(name)])
+            moved, drop = follow(subject, c, name, away[c].donors, _split(subject, c)[1], random)
+            properties[c].append(PropertyEffect(name, away[c], moved, drop))
+
+    keys: list[tuple[int, str]] = []
+    raw: list[float] = []
+    for c in audited:
+        patch = patches[c]
+        keys.append((c, ""))
+        raw.append(patch.effect.p if patch else 1.0)
+        for one in properties[c]:
+            keys.append((c, one.name))
+            raw.append(one.effect.p)
+    adjusted = dict(zip(keys, holm(raw).tolist(), strict=True))
+    result = []
+    for c, name in enumerate(class_names):
+        if refusals[c]:
+            result.append(ClassAudit(name, "undecided", refusals[c], int(counts[c])))
+            continue
+        decision = decide(
+            patches[c],
+            adjusted[c, ""],
+            [(one, adjusted[c, one.name]) for one in properties[c]],
+        )
+        result.append(_described(subject, c, name, int(counts[c]), decision, seed))
+    return Audit(tuple(result), subject, settings | {"network_inputs": subject.asked})
+
+
+def _described(
+    subject: Subject, c: int, name: str, count: int, decision: Decision, seed: int
+) -> ClassAudit:
+    drop = decision.found.drop if decision.found else None
+    if decision.patch is not None and decision.verdict != "no_sign":
+        random = np.random.default_rng([seed, 3, c])
+        drop = drop_when_covered(subject, c, decision.patch, _split(subject, c)[0], random)
+    return ClassAudit(
+        name,
+        decision.verdict,
+        decision.reason,
+        count,
+        decision.patch if decision.verdict != "no_sign" else None,
+        decision.found,
+        drop,
+        decision.p,
+    )
+
+
+def _split(subject: Subject, c: int) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers of the images that the network assigns to the class, and of those of other classes."""
+    own = subject.predicted == c
+    return np.flatnonzero(own), np.flatnonzero(~own & (subject.labels != c))
+
+
+def _too_few(subject: Subject, c: int) -> str:
+    own, others = _split(subject, c)
+    there = int((subject.labels == c).sum())
+    if there < IMAGES_NEEDED:
+        return f"{there} images of the class: at least {IMAGES_NEEDED} are needed"
+    if len(own) < IMAGES_NEEDED:
+        return (
+            f"the network names the class for {len(own)} images: at least {IMAGES_NEEDED} are needed "
+            "to see by what it knows it"
+        )
+    if len(others) < IMAGES_NEEDED:
+        return f"{len(others)} images of other classes: at least {IMAGES_NEEDED} are needed"
+    return ""
+
+
+def _checked(dataset: ImageSet, class_names: Sequence[str]) -> ImageSet:
+    shape = tuple(dataset.images.shape)
+    if len(shape) != 4 or shape[3] != 3 or shape[0] == 0:
+        raise UserError(f"images of the shape {shape}: (N, H, W, 3) is needed, N at least 1")
+    if len(dataset.labels) != shape[0]:
+        raise UserError(f"{len(dataset.labels)} labels for {shape[0]} images")
+    if dataset.labels.min() < 0 or dataset.labels.max() >= len(class_names):
+        raise UserError(
+            f"labels {dataset.labels.min()} to {dataset.labels.max()}: {len(class_names)} classes have "
+            "names"
+        )
+    if dataset.masks is not None and dataset.masks.shape != shape[:3]:
+        raise UserError(
+            f"masks of the shape {dataset.masks.shape} do not fit images of the shape {shape}: one of "
+            "the image's height and width is needed for each"
+        )
+    return dataset
+
+
+def _subset(labels: np.ndarray, n: int, seed: int) -> np.ndarray:
+    """`n` images, of each class in proportion: int64, ascending."""
+    random = np.random.default_rng(seed)
+    place = np.empty(len(labels))
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        place[random.permutation(members)] = (np.arange(len(members)) + 0.5) / len(members)
+    return np.sort(np.argsort(place, kind="stable")[: math.ceil(n)])

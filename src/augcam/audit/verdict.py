@@ -1,0 +1,100 @@
+"""The decision for each class, and the rate at which it errs.
+
+Only what moves predictions is called a shortcut. Every intervention is a test of "at most 20% of the
+images of other classes become this class, beyond the matched control", and Holm corrects over all
+classes and all interventions, so that on 95% of pages on which no intervention moves more than that
+none is called one. Beyond the test a shortcut has to be small or the same everywhere:
+
+- a *patch* of at most 1/16 of the image that carries the class into other images, wherever it is; or a
+  larger region at one place whose *average* over the class carries it too: a tag, a line, a watermark is
+  the same in every image, an object is not;
+- a *property* of the whole image that gives the class away almost by itself: of the neighbours of its
+  typical images in that property, at least 60% are of the class.
+
+What moves predictions but is neither is *context*: it comes with the class in the data, as the sky with
+planes, and whether to allow it is for people to decide.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from augcam.audit.interventions import Patch
+from augcam.audit.nuisance import Effect, GivesAway
+from augcam.statistics import LEVEL
+
+Verdict = Literal["no_sign", "look", "context", "shortcut", "undecided"]
+
+# A patch of at most this share of the image is small, whatever is on it.
+SMALL = 1 / 15
+
+# A larger region is a tag only where its average carries the class, and never beyond this share: the
+# average of half an image is still an object's colour at its usual place.
+LARGEST_TAG = 1 / 6
+
+# Setting the amplitude of each frequency hands on some of the object's own outline too.
+NEVER_A_SHORTCUT = ("texture",)
+
+# Share of the class among the neighbours of its typical images from which a property gives it away.
+GIVES_AWAY = 0.6
+
+
+@dataclass(frozen=True)
+class PropertyEffect:
+    """A property that gives a class away, and what setting it does."""
+
+    name: str
+    gives_away: GivesAway
+    effect: Effect
+    drop: float
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The verdict and what it rests on: a patch, a property, or neither."""
+
+    verdict: Verdict
+    patch: Patch | None
+    found: PropertyEffect | None
+    p: float
+    reason: str
+
+
+def is_tag(patch: Patch) -> bool:
+    """Whether a patch is too small or too much the same to be the object."""
+    if patch.area <= SMALL:
+        return True
+    if patch.area > LARGEST_TAG or patch.averaged is None:
+        return False
+    return patch.averaged >= patch.effect.follow_rate / 2
+
+
+def decide(
+    patch: Patch | None,
+    patch_p: float,
+    properties: list[tuple[PropertyEffect, float]],
+) -> Decision:
+    """The verdict on one class.
+
+    Args:
+        patch: what was found, and `patch_p` its p after Holm; 1 where there is none.
+        properties: each with its p after Holm.
+    """
+    p = min([patch_p, *(adjusted for _, adjusted in properties)], default=1.0)
+    moving = [(one, q) for one, q in properties if q < LEVEL]
+    causes = [
+        (one, q)
+        for one, q in moving
+        if one.gives_away.share >= GIVES_AWAY and one.name not in NEVER_A_SHORTCUT
+    ]
+    best = max(causes, key=lambda pair: pair[0].effect.follow_rate, default=None)
+    weaker = best is None or patch is None or patch.effect.follow_rate >= best[0].effect.follow_rate
+    if patch is not None and patch_p < LEVEL and is_tag(patch) and weaker:
+        return Decision("shortcut", patch, None, patch_p, "a small part carries the class")
+    if best is not None:
+        return Decision("shortcut", None, best[0], best[1], "a property carries the class")
+    if moving:
+        found, q = max(moving, key=lambda pair: pair[0].effect.follow_rate)
+        return Decision("context", None, found, q, "a property moves the prediction")
+    if patch is not None and patch_p < LEVEL:
+        return Decision("no_sign", patch, None, patch_p, "what carries the class varies")
+    return Decision("no_sign", None, None, p, "nothing small moves the prediction")
