@@ -86,7 +86,9 @@ def keep(key: str, folders: Iterable[str]) -> None:
         write_atomically(target, json.dumps(metrics, separators=(",", ":")) + "\n")
         log = folder.log_file.read_text().splitlines(keepends=True)
         ends_of_epochs = "".join(line for line in log if " batch " not in line)
-        without_paths = re.sub("(?<=going on from ).*/(?=checkpoints/)", "", ends_of_epochs)
+        # Where a run was, and what it went on from: not this machine's folders.
+        paths = r"(?<=going on from ).*/(?=checkpoints/)|(?<=: run      )/.*/(?=outputs/)"
+        without_paths = re.sub(paths, "", ends_of_epochs)
         write_atomically(target.with_suffix(".log"), without_paths)
         print(f"{target.relative_to(KEPT)}: {metrics['status']} after {metrics['epochs']} epochs")
 

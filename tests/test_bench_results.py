@@ -106,6 +106,7 @@ class TestKeep:
         (folder / ".hydra").mkdir(parents=True)
         (folder / ".hydra" / "overrides.yaml").write_text("- experiment=seed/d\n- data.root=/x\n")
         (folder / "train.log").write_text(
+            "INFO augcam: run      /home/me/outputs/run\n"
             "going on from /home/me/run/checkpoints/last.ckpt\n"
             "epoch 1/35  batch 3/781\nepoch 1/35  train loss 2\n"
         )
@@ -126,7 +127,10 @@ class TestKeep:
         assert kept["history"] == [{"epoch": 1, "val/accuracy": 0.5}]
         assert "config" not in kept
         log = (tmp_path / "seed_d" / "35epochs_seed7.log").read_text()
-        assert log == "going on from checkpoints/last.ckpt\nepoch 1/35  train loss 2\n"
+        assert log == (
+            "INFO augcam: run      outputs/run\n"
+            "going on from checkpoints/last.ckpt\nepoch 1/35  train loss 2\n"
+        )
 
     def test_a_run_older_than_a_key_was_made_with_its_default(self, tmp_path, folder):
         metrics = json.loads((folder / "metrics.json").read_text())
