@@ -255,6 +255,7 @@ def test_training_two_thousand_times(place, part):
 # --- the other commands -------------------------------------------------------------------------------
 
 OPTIONS = {
+    "audit": ["run", "n", "seed", "trust"],
     "preview": ["samples", "draws", "out", "aug", "data", "trust", *LEAVES],
     "explain": ["run", "images", "n", "layers", "method", "classes", "checkpoint", "check", "samples",
                 "seed", "trust"],
