@@ -38,6 +38,7 @@ COMMANDS = {
     "train anew": lambda folder: ["train", f"hydra.run.dir={folder}", *TINY],
     "evaluate": lambda folder: ["evaluate", f"run={folder}", "n=10", "samples=10"],
     "explain": lambda folder: ["explain", f"run={folder}", "n=1", "layers=layer4"],
+    "audit": lambda folder: ["audit", f"run={folder}", "n=50"],
     "report": lambda folder: ["report", str(folder), f"out={folder.parent / 'page'}"],
 }
 
