@@ -1,10 +1,10 @@
 """How the batch size and the rate of `experiment=cpu_budget` are chosen: on held-out training images.
 
-    python bench/cpu_budget_choice.py outputs/choice    # an hour on two cores; started again, it goes on
+    python bench/cpu_budget_choice.py outputs/choice    # hours on two cores; started again, it goes on
     python bench/results.py keep choice outputs/choice
     python bench/results.py
 
-The recipe on a fifth of its images, as many epochs, so a fifth of its steps; each pair of a batch size
+Nine epochs of the recipe on a fifth of its images; each pair of a batch size
 and a peak rate is judged on 10,000 other training images. The test set decides nothing: each run tests
 at its end, as every run does, on a few images, and the table does not show it.
 """
@@ -16,7 +16,7 @@ from sweeps import sweeps
 from augcam.cli.errors import reported
 
 BUDGET = (
-    "experiment=cpu_budget data.holdout=40000 trainer.check_val_every_n_epoch=9 "
+    "experiment=cpu_budget data.holdout=40000 trainer.max_epochs=9 trainer.check_val_every_n_epoch=9 "
     "trainer.limit_val_batches=20 trainer.limit_test_batches=1 "
     "explain.images=0 preview.samples=0 trainer.accelerator=cpu"
 )
