@@ -362,5 +362,5 @@ def _ask_normalized(subject: Subject, inputs: "object") -> np.ndarray:
     assert isinstance(inputs, torch.Tensor)
     with torch.inference_mode():
         logits: np.ndarray = subject.network(inputs).float().cpu().numpy()
-    subject.asked += len(logits)
+    subject.count(len(logits))
     return logits

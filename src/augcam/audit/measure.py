@@ -2,20 +2,24 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 from torch import nn
 
+from augcam.audit.clusters import Cluster, clusters
 from augcam.audit.interventions import (
     DONORS,
     LEAST_CARRIERS,
     Patch,
+    Region,
     drop_when_covered,
     find_patch,
 )
+from augcam.audit.maps import EvidenceMaps, evidence_maps
 from augcam.audit.nuisance import PROPERTIES, follow, giving_away
+from augcam.audit.places import Placement, placements
 from augcam.audit.subject import IMAGES_NEEDED, Progress, Subject
 from augcam.audit.verdict import Decision, PropertyEffect, Verdict, decide
 from augcam.data.datasets.base import ImageSet
@@ -36,6 +40,9 @@ class ClassAudit:
         found: the property, where it rests on one.
         drop: share of the class's images lost without it, beyond the control; None if not measured.
         p: after Holm over all classes and interventions.
+        evidence: mean share of the maps' evidence in the named region, over the class's images.
+        clusters: of the class's maps, the largest first; empty where too few have positive evidence.
+        placement: where the maps lie beside those of other classes.
     """
 
     name: str
@@ -46,6 +53,9 @@ class ClassAudit:
     found: PropertyEffect | None = None
     drop: float | None = None
     p: float = 1.0
+    evidence: float | None = None
+    clusters: tuple[Cluster, ...] = ()
+    placement: Placement | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As audit.json has it; keys may be added, never changed."""
@@ -62,6 +72,17 @@ class ClassAudit:
             "control_rate": cause.effect.control_rate if cause else None,
             "moves": bool(self.patch and not self.patch.fixed),
             "reason": self.reason,
+            "evidence": self.evidence,
+            "clusters": [
+                {
+                    "images": len(one.members),
+                    "share": one.share,
+                    "accuracy": one.accuracy,
+                    "region": list(one.region.box),
+                }
+                for one in self.clusters
+            ],
+            "placement": asdict(self.placement) if self.placement else None,
         }
 
 
@@ -73,11 +94,13 @@ class Audit:
         classes: in the order of the labels.
         subject: the network and its images.
         settings: what it depends on.
+        maps: of all its images; None where it has no layer with a map, or has learnt nothing.
     """
 
     classes: tuple[ClassAudit, ...]
     subject: Subject
     settings: dict[str, Any]
+    maps: EvidenceMaps | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The content of audit.json."""
@@ -146,12 +169,20 @@ def audit(
 
     refusals = {c: _too_few(subject, c) for c in range(len(class_names))}
     audited = [c for c, refusal in refusals.items() if not refusal]
+    maps = evidence_maps(subject)
+    settings["layer"] = maps.layer if maps else None
+    ways: dict[int, list[Cluster]] = {c: [] for c in audited}
+    placed: dict[int, Placement] = {}
+    if maps is not None:
+        placed = placements(maps, subject.predicted, audited, seed)
+        ways = {c: _clusters(subject, maps, c) for c in audited}
     patches: dict[int, Patch | None] = {}
     for c in audited:
         random = np.random.default_rng([seed, 1, c])
         own, others = _split(subject, c)
         donors = random.permutation(own)[:DONORS]
-        patches[c] = find_patch(subject, c, donors, others, [], random)
+        pointed = [one.region for one in ways[c]]
+        patches[c] = find_patch(subject, c, donors, others, pointed, random)
     properties: dict[int, list[PropertyEffect]] = {c: [] for c in audited}
     for name in PROPERTIES:
         away = giving_away(subject, name, seed)
@@ -182,9 +213,31 @@ def audit(
             patches[c],
             adjusted[c, ""],
             [(one, adjusted[c, one.name]) for one in properties[c]],
+            placed.get(c),
         )
-        result.append(_described(subject, c, name, int(counts[c]), decision, seed))
-    return Audit(tuple(result), subject, settings | {"network_inputs": subject.asked})
+        described = _described(subject, c, name, int(counts[c]), decision, seed)
+        region = described.patch.region if described.patch else None
+        result.append(
+            replace(
+                described,
+                evidence=_evidence(subject, maps, c, region) if maps and region else None,
+                clusters=tuple(ways[c]),
+                placement=placed.get(c),
+            )
+        )
+    return Audit(tuple(result), subject, settings | {"network_inputs": subject.asked}, maps)
+
+
+def _clusters(subject: Subject, maps: EvidenceMaps, c: int) -> list[Cluster]:
+    return clusters(maps, _split(subject, c)[0], subject.predicted == subject.labels)
+
+
+def _evidence(subject: Subject, maps: EvidenceMaps, c: int, region: Region) -> float | None:
+    own = _split(subject, c)[0]
+    own = own[maps.usable[own]]
+    if not len(own):
+        return None
+    return float(maps.mass(own, region.mask(subject.size)[None]).mean())
 
 
 def _described(

@@ -84,10 +84,14 @@ class Subject:
             for start in range(0, len(images), self.batch):
                 part = images[start : start + self.batch]
                 found.append(self.network(self.normalized(part)).float().cpu().numpy())
-                self.asked += len(part)
-                if self.progress is not None:
-                    self.progress(len(part))
+                self.count(len(part))
         return np.concatenate(found)
+
+    def count(self, images: int) -> None:
+        """Note that so many more images have gone through the network."""
+        self.asked += images
+        if self.progress is not None:
+            self.progress(images)
 
     def has_learnt(self) -> bool:
         """Whether it is right more often than a network that always names the largest class."""

@@ -11,6 +11,10 @@ none is called one. Beyond the test a shortcut has to be small or the same every
 - a *property* of the whole image that gives the class away almost by itself: of the neighbours of its
   typical images in that property, at least 60% are of the class.
 
+A class of which no intervention finds anything is still worth a *look* where its maps lie at the edge or
+in one corner far more than those of the other classes do. The factors were set on development networks,
+none of whose honest classes reached them; bench/audit.py says how many honest classes are called so.
+
 What moves predictions but is neither is *context*: it comes with the class in the data, as the sky with
 planes, and whether to allow it is for people to decide.
 """
@@ -20,6 +24,7 @@ from typing import Literal
 
 from augcam.audit.interventions import Patch
 from augcam.audit.nuisance import Effect, GivesAway
+from augcam.audit.places import Placement
 from augcam.statistics import LEVEL
 
 Verdict = Literal["no_sign", "look", "context", "shortcut", "undecided"]
@@ -36,6 +41,11 @@ NEVER_A_SHORTCUT = ("texture",)
 
 # Share of the class among the neighbours of its typical images from which a property gives it away.
 GIVES_AWAY = 0.6
+
+
+# The evidence in a corner, or in the border, of a class that is worth a look: so many times the mean of
+# the other classes. Significant alone would not do: classes differ in where their objects are.
+_CORNER, _BORDER = 2.5, 2.0
 
 
 @dataclass(frozen=True)
@@ -68,16 +78,33 @@ def is_tag(patch: Patch) -> bool:
     return patch.averaged >= patch.effect.follow_rate / 2
 
 
+def apart(placement: Placement) -> str:
+    """How the maps lie unlike those of other classes, in words; empty where they do not."""
+    for name, share, others, factor in (
+        (f"the {placement.which} corner", placement.corner, placement.corner_others, _CORNER),
+        ("the border", placement.border, placement.border_others, _BORDER),
+    ):
+        key = "border" if name == "the border" else "corner"
+        if placement.p[key] < LEVEL and share >= factor * others:
+            return (
+                f"{share:.0%} of the evidence lies in {name}, and of other classes' {others:.0%}; no "
+                "intervention moves predictions"
+            )
+    return ""
+
+
 def decide(
     patch: Patch | None,
     patch_p: float,
     properties: list[tuple[PropertyEffect, float]],
+    placement: Placement | None = None,
 ) -> Decision:
     """The verdict on one class.
 
     Args:
         patch: what was found, and `patch_p` its p after Holm; 1 where there is none.
         properties: each with its p after Holm.
+        placement: of its maps, where it has any.
     """
     p = min([patch_p, *(adjusted for _, adjusted in properties)], default=1.0)
     moving = [(one, q) for one, q in properties if q < LEVEL]
@@ -95,6 +122,8 @@ def decide(
     if moving:
         found, q = max(moving, key=lambda pair: pair[0].effect.follow_rate)
         return Decision("context", None, found, q, "a property moves the prediction")
+    if placement is not None and (reason := apart(placement)):
+        return Decision("look", None, None, p, reason)
     if patch is not None and patch_p < LEVEL:
         return Decision("no_sign", patch, None, patch_p, "what carries the class varies")
     return Decision("no_sign", None, None, p, "nothing small moves the prediction")

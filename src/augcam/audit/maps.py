@@ -1,0 +1,102 @@
+"""Where the evidence lies for what the network answers: one Grad-CAM of every image under audit.
+
+A map is a reason to ask, not an answer: it proposes regions to the interventions, which decide.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from augcam.audit.subject import Subject
+from augcam.errors import UserError
+from augcam.explain.cam import GradCAM, Status, page_layers
+
+# A map of fewer cells a side cannot tell a corner from the middle, where a finer layer can.
+_FINE = 7
+
+
+@dataclass(frozen=True)
+class EvidenceMaps:
+    """The maps of N images, each for the class that the network predicts.
+
+    Attributes:
+        layer: whose.
+        cells: float32 (N, h, w), the positive part, of sum 1; zero where the status is not `ok`.
+        status: of `augcam.explain.cam`, N words.
+        size: (H, W) of the images in pixels.
+    """
+
+    layer: str
+    cells: np.ndarray
+    status: tuple[Status, ...]
+    size: tuple[int, int]
+
+    @property
+    def usable(self) -> np.ndarray:
+        """bool (N,): whether the map has positive evidence."""
+        return np.array([word == "ok" for word in self.status], bool)
+
+    def density(self, which: np.ndarray) -> np.ndarray:
+        """The share of its evidence in each pixel: float32 (B, H, W), of sum 1, or 0 if not usable."""
+        cells = torch.from_numpy(self.cells[which])[:, None]
+        # Cells are areas, not points.
+        large = F.interpolate(cells, self.size, mode="bilinear", align_corners=False)[:, 0]
+        total = large.sum((1, 2), keepdim=True)
+        share: np.ndarray = torch.where(total > 0, large / total, 0).numpy()
+        return share
+
+    def heat(self, which: np.ndarray) -> np.ndarray:
+        """The same with each map's peak at 1, as overlays show it: float32 (B, H, W) in 0..1."""
+        density = self.density(which)
+        peak = density.max((1, 2), keepdims=True)
+        heat: np.ndarray = np.divide(density, peak, out=np.zeros_like(density), where=peak > 0)
+        return heat
+
+    def mass(self, which: np.ndarray, masks: np.ndarray) -> np.ndarray:
+        """The share of each image's evidence that lies in its mask, bool (B or 1, H, W): (B,)."""
+        parts = [
+            (self.density(which[i : i + 100]) * (masks if len(masks) == 1 else masks[i : i + 100]))
+            .sum((1, 2))
+            for i in range(0, len(which), 100)
+        ]  # fmt: skip
+        return np.concatenate([np.zeros(0, np.float32), *parts])
+
+
+def evidence_maps(subject: Subject) -> EvidenceMaps | None:
+    """The maps of all images; None for a network that has no layer with a map."""
+    layer = _layer(subject)
+    if layer is None:
+        return None
+    cells: list[np.ndarray] = []
+    status: list[Status] = []
+    with GradCAM(subject.network, layers=(layer,)) as cam:
+        for start in range(0, len(subject.images), subject.batch):
+            part = slice(start, start + subject.batch)
+            images = subject.images[part]
+            found = cam(subject.normalized(images), _targets(subject.predicted[part]))[layer]
+            positive = found.raw.relu().float().cpu().numpy()
+            positive[np.array([word != "ok" for word in found.status])] = 0
+            total = positive.sum((1, 2), keepdims=True)
+            cells.append(np.divide(positive, total, out=np.zeros_like(positive), where=total > 0))
+            status += found.status
+            subject.count(len(images))
+    return EvidenceMaps(layer, np.concatenate(cells), tuple(status), subject.size)
+
+
+def _targets(predicted: np.ndarray) -> Sequence[int]:
+    return [int(label) for label in predicted]
+
+
+def _layer(subject: Subject) -> str | None:
+    """The deepest layer whose map is fine enough; the one that suits the architecture, if none is."""
+    try:
+        names = page_layers(subject.network, subject.size)
+    except UserError:
+        return None
+    with GradCAM(subject.network, layers=names) as cam:
+        maps = cam(subject.normalized(subject.images[:1]))
+    fine = [name for name in names if min(maps[name].raw.shape[1:]) >= _FINE]
+    return (fine or list(names))[-1]
