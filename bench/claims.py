@@ -47,7 +47,7 @@ from augcam.report.sections.confusions import confusions
 from augcam.report.sections.ranking import ranking_table
 from augcam.report.sections.where_they_look import map_shift_blocks
 from augcam.runs.run_folder import RunFolder
-from augcam.viz.page import Bullets, Table
+from augcam.viz.page import Table
 
 CLASSES = tuple(f"class{i}" for i in range(10))
 CORRUPTIONS = ("noise", "blur", "fog", "jpeg", "shift", "rotation")
@@ -191,7 +191,7 @@ def page(of: Study) -> list[str]:
     lines += [class_sentence(classes, row) for row in range(len(classes.groups))]
     for block in (*confusions(findings).blocks, *map_shift_blocks(findings)):
         lines += _rows(block) if isinstance(block, Table) else []
-        lines += list(block.items) if isinstance(block, Bullets) else []
+        lines += block.splitlines() if isinstance(block, str) else []
     return lines
 
 

@@ -38,7 +38,7 @@ def test_galleries_page_record_and_tensorboard(run):
     out = run / "explain"
     names = {"index.html", "galleries.html", "galleries.json", "misclassified.png"}
     assert {p.name for p in out.iterdir()} >= names
-    assert "<a href='galleries.html'>" in (out / "index.html").read_text()
+    assert '<a href="galleries.html">' in (out / "index.html").read_text()
     page = (out / "galleries.html").read_text()
     assert "<script" not in page
     assert "http" not in page.replace("http-equiv", "")
@@ -116,7 +116,7 @@ def test_a_fifth_method_is_one_function(run, monkeypatch, capsys):
     index = (run / "explain" / "index.html").read_text()
     for part in ("check", "galleries"):
         assert (run / "explain" / f"{part}.html").is_file()
-        assert f"<a href='{part}.html'>" in index
+        assert f'<a href="{part}.html">' in index
 
 
 def test_the_check_starts_from_weights_as_training_does(run):

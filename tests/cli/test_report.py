@@ -1,6 +1,7 @@
 """`augcam report`: one page from many runs, whatever state they are in."""
 
 import csv
+import html
 import json
 import re
 import shutil
@@ -33,7 +34,7 @@ HEADINGS = [
 def text_of(page: Path) -> str:
     """What a reader sees of the page, without markup."""
     words = re.sub(r"<style>.*?</style>|<[^>]+>", " ", page.read_text(), flags=re.DOTALL)
-    return " ".join(words.replace("&#x27;", "'").replace("&quot;", '"').split())
+    return " ".join(html.unescape(words).split())
 
 
 def section(page: Path, heading: str) -> str:
@@ -63,7 +64,7 @@ def test_one_file_holds_the_page_and_needs_neither_network_nor_script(page):
     assert re.findall(r"<h2>([^<]+)</h2>", text) == HEADINGS
     assert "<script" not in text
     assert "http" not in text
-    assert not re.search(r"src='(?!data:image/png;base64,)", text)
+    assert not re.search(r'src="(?!data:image/png;base64,)', text)
     assert len(text) < 5_000_000
     figures = {path.name for path in (page.parent / "figures").glob("*.png")}
     assert text.count("<img ") == len(figures) == 7

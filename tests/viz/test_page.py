@@ -7,71 +7,129 @@ import numpy as np
 import pytest
 
 from augcam.viz.grid import save_png
-from augcam.viz.page import Bullets, Commands, Picture, Section, Table, write_markdown, write_page
+from augcam.viz.markdown import bullets, commands
+from augcam.viz.page import (
+    Page,
+    Picture,
+    Row,
+    Section,
+    Table,
+    Warnings,
+    write_html,
+    write_markdown,
+)
 
 
 @pytest.fixture
-def sections(tmp_path) -> list[Section]:
+def page(tmp_path) -> Page:
     save_png(np.full((40, 60, 3), 200, np.uint8), tmp_path / "figures" / "a.png")
-    return [
-        Section(
-            "First & last",
+    counts = Table(["name", "count"], [["a|b", "1,234"], ["<i>", "−0.5 ± 0.1"]], "How many.")
+    section = Section(
+        "First & last",
+        [
             "a < b, `x=<1>` and **bold**",
-            blocks=[
-                Table(
-                    ["name", "count"],
-                    [["a|b", "1,234"], ["<i>", "−0.5 ± 0.1"]],
-                    "How many.",
-                ),
-                Table(["x"], [["y"]], "Folded `up`. And why.", folded=True),
-                Picture(tmp_path / "figures" / "a.png", "A grey box", density=2),
-                Bullets(["one", "two"]),
-                Commands(["augcam report DIR > log"]),
-            ],
-        )
+            "",
+            Row([counts, Picture(tmp_path / "figures" / "a.png", "A *grey* **box**", density=2)]),
+            Table(["x"], [["**y**"]], "Folded `up`. And why.", folded=True),
+            Warnings(["one image only"]),
+            bullets(["one", "two"]),
+            commands(["augcam report DIR > log"]),
+        ],
+    )
+    return Page("A <title>", "in `short`", [section], ["the **point**"], ["**3** are missing"])
+
+
+def html_of(page: Page, folder) -> str:
+    write_html(folder / "page.html", page)
+    return (folder / "page.html").read_text()
+
+
+def test_the_page_holds_everything_and_runs_nothing(page, tmp_path):
+    html = html_of(page, tmp_path)
+    assert "<script" not in html
+    assert "http" not in html
+    assert "<i>" not in html
+    assert "<title>A &lt;title&gt;</title>" in html
+    assert "a &lt; b, <code>x=&lt;1&gt;</code> and <strong>bold</strong>" in html
+    assert "<li>the <strong>point</strong></li>" in html
+    (inside,) = re.findall(r'base64,([^"]+)"', html)
+    assert base64.b64decode(inside) == (tmp_path / "figures" / "a.png").read_bytes()
+    assert 'width="30"' in html  # half of its pixels
+    assert 'alt="A grey box"' in html
+    assert "&gt; log\n</code></pre>" in html
+    folded = (
+        r"<details[^>]*><summary>Folded <code>up</code></summary>.*<p>And why.</p>\s*</details>"
+    )
+    assert re.search(folded, html, re.DOTALL)
+
+
+def test_cells_are_plain_numbers_at_the_right_and_words_at_the_left(page, tmp_path):
+    html = html_of(page, tmp_path)
+    assert '<td class="number">1,234</td>' in html
+    assert '<th scope="col" class="number">count</th>' in html
+    assert "<td>a|b</td>" in html
+    assert "<td>**y**</td>" in html
+
+
+def test_warnings_stand_in_a_box_of_their_own(page, tmp_path):
+    boxes = re.findall(r'<div class="warnings".*?</div>', html_of(page, tmp_path), re.DOTALL)
+    assert [re.findall("<li>(.*?)</li>", box) for box in boxes] == [
+        ["<strong>3</strong> are missing"],
+        ["one image only"],
     ]
 
 
-def test_the_page_holds_everything_and_runs_nothing(sections, tmp_path):
-    write_page(tmp_path / "page.html", "A <title>", "summary", sections, key=["the **point**"])
-    page = (tmp_path / "page.html").read_text()
-    assert "<script" not in page
-    assert "http" not in page
-    assert "<i>" not in page
-    assert "a &lt; b, <code>x=&lt;1&gt;</code> and <b>bold</b>" in page
-    assert "<li>the <b>point</b></li>" in page
-    (inside,) = re.findall(r"base64,([^']+)'", page)
-    assert base64.b64decode(inside) == (tmp_path / "figures" / "a.png").read_bytes()
-    assert "width='30'" in page  # half of its pixels
-    assert "&gt; log</pre>" in page
-    assert re.search(
-        r"<details[^>]*><summary>Folded <code>up</code></summary>.*<p>And why.</p></details>", page
+def test_many_sections_are_linked_from_above_each_by_its_own_name(tmp_path):
+    several = [Section(name, ["text"]) for name in ("Part", "Part", "***", "β", "Part 1", "Part")]
+    html = html_of(Page("t", "s", several), tmp_path)
+    links = re.findall(r'<a href="#([^"]+)"', html)
+    assert links == re.findall(r'<section id="([^"]+)"', html)
+    assert len(set(links)) == len(several)
+
+
+def test_markdown_says_the_same(page, tmp_path):
+    write_markdown(tmp_path / "page.md", page)
+    assert (
+        (tmp_path / "page.md").read_text()
+        == """\
+# A \\<title>
+
+in `short`
+
+- the **point**
+
+> [!WARNING]
+> - **3** are missing
+
+## First & last
+
+a < b, `x=<1>` and **bold**
+
+| name | count |
+| --- | ---: |
+| a\\|b | 1,234 |
+| \\<i> | −0.5 ± 0.1 |
+
+How many.
+
+![](figures/a.png)
+
+A *grey* **box**
+
+| x |
+| --- |
+| \\*\\*y\\*\\* |
+
+Folded `up`. And why.
+
+> [!WARNING]
+> - one image only
+
+- one
+- two
+
+```sh
+augcam report DIR > log
+```
+"""
     )
-
-
-def test_numbers_stand_at_the_right_and_words_at_the_left(sections, tmp_path):
-    write_page(tmp_path / "page.html", "t", "s", sections)
-    page = (tmp_path / "page.html").read_text()
-    assert "<td class=number>1,234</td>" in page
-    assert "<th class=number>count</th>" in page
-    assert "<td>a|b</td>" in page
-
-
-def test_many_sections_are_linked_from_above(tmp_path):
-    several = [Section(f"Part {i}", "text") for i in range(5)]
-    write_page(tmp_path / "page.html", "t", "s", several)
-    page = (tmp_path / "page.html").read_text()
-    links = re.findall(r"<a href='#([^']+)'", page)
-    assert links == re.findall(r"<section id='([^']+)'", page)
-    assert len(set(links)) == 5
-
-
-def test_markdown_says_the_same(sections, tmp_path):
-    write_markdown(tmp_path / "page.md", "A <title>", "summary", sections, key=["the point"])
-    text = (tmp_path / "page.md").read_text()
-    assert "# A \\<title>" in text
-    assert "- the point" in text
-    assert "`x=<1>`" in text
-    assert "| a\\|b | 1,234 |" in text
-    assert "![](figures/a.png)" in text
-    assert "    augcam report DIR > log" in text

@@ -17,7 +17,8 @@ from augcam.cli.arguments import options
 from augcam.errors import UserError, nearest
 from augcam.explain.faithfulness import CHECKS
 from augcam.runs.run_folder import RunFolder
-from augcam.viz.page import Picture, Section, write_page
+from augcam.viz.markdown import plain
+from augcam.viz.page import Page, Section, write_html
 from augcam.viz.terminal import progress_bars, quiet_event_writer
 
 if TYPE_CHECKING:
@@ -151,27 +152,26 @@ def _write(
     method = f"all methods at {', '.join(asked.layers)}" if part == "check" else (
         f"{asked.method} at {', '.join(asked.layers)}"
     )  # fmt: skip
-    summary = (
+    summary = plain(
         f"{config.model.label} on {config.data.name}, {asked.checkpoint} checkpoint, test accuracy "
         f"{accuracy:.2%}; {method}."
     )
     title = f"Where {config.name} looks"
-    write_page(out / f"{part}.html", f"{title}: {PARTS[part].lower()}", summary, sections)
+    write_html(out / f"{part}.html", Page(f"{title}: {PARTS[part].lower()}", summary, sections))
     there = [
-        Section(heading, f"[{name}.html]({name}.html)")
+        Section(heading, [f"[{name}.html]({name}.html)"])
         for name, heading in PARTS.items()
         if (out / f"{name}.html").is_file()
     ]
-    write_page(out / "index.html", title, summary, there)
+    write_html(out / "index.html", Page(title, summary, there))
     quiet_event_writer()
     try:
         with SummaryWriter(str(run.folder.path)) as writer:
             for section in sections:
-                for block in section.content():
-                    if isinstance(block, Picture):
-                        picture = np.asarray(Image.open(block.path).convert("RGB"))
-                        tag = "/".join(block.path.relative_to(out).with_suffix("").parts)
-                        writer.add_image(f"explain/{tag}", picture, 0, dataformats="HWC")
+                for shown in section.pictures():
+                    picture = np.asarray(Image.open(shown.path).convert("RGB"))
+                    tag = "/".join(shown.path.relative_to(out).with_suffix("").parts)
+                    writer.add_image(f"explain/{tag}", picture, 0, dataformats="HWC")
     except OSError as error:  # the page and its numbers are written
         get_console().print(
             f"TensorBoard lacks these pictures: {error.strerror or error}", markup=False

@@ -13,7 +13,8 @@ from augcam.config.compose import compose
 from augcam.config.model import IMAGENET_MEAN, IMAGENET_STD
 from augcam.config.schema import validate
 from augcam.errors import UserError, nearest
-from augcam.viz.page import write_page
+from augcam.viz.markdown import plain
+from augcam.viz.page import Page, write_html
 
 USAGE = """
 Explain a classifier that was not trained here: your pictures, the likeliest classes, and what speaks for
@@ -78,7 +79,9 @@ def main(arguments: Sequence[str]) -> None:
     sections, _records = own_pictures(
         run, asked.images, layer=layer, method=asked.method, out=asked.out / "pictures"
     )
-    summary = f"{config.model.label}, weights of {asked.weights.name}; {asked.method} at {layer}."
+    summary = plain(
+        f"{config.model.label}, weights of {asked.weights.name}; {asked.method} at {layer}."
+    )
     page = asked.out / "index.html"
-    write_page(page, f"Where {config.model.label} looks", summary, sections)
+    write_html(page, Page(f"Where {config.model.label} looks", summary, sections))
     get_console().print(str(page), soft_wrap=True, markup=False, highlight=False)

@@ -342,7 +342,8 @@ def write(previews: Sequence[Preview], out: Path, command: str) -> Path:
         UserError: the folder cannot be written.
     """
     from augcam.viz.grid import save_png
-    from augcam.viz.page import Bullets, Section, write_page
+    from augcam.viz.markdown import bullets, code, plain
+    from augcam.viz.page import Page, Section, Table, write_html
 
     first = previews[0].effect
     images = first.draws // len(first.micros)
@@ -361,10 +362,13 @@ def write(previews: Sequence[Preview], out: Path, command: str) -> Path:
     sections = [
         Section(
             "All pipelines",
-            "",
-            columns=("pipeline", "transforms", "changed", "destroyed", "µs per image", "range"),
-            rows=overview,
-            blocks=(Bullets(reading),),
+            [
+                Table(
+                    ("pipeline", "transforms", "changed", "destroyed", "µs per image", "range"),
+                    overview,
+                ),
+                bullets(reading),
+            ],
         )
     ]
     odd = {one.label: oddities(one.effect, one.alone) for one in previews}
@@ -379,13 +383,17 @@ def write(previews: Sequence[Preview], out: Path, command: str) -> Path:
                 sections.append(_section(one, odd[one.label], png))
             count = "One pipeline" if len(previews) == 1 else f"{len(previews)} pipelines"
             data = " and ".join(dict.fromkeys(one.config.data.name for one in previews))
-            write_page(
-                beside / "index.html",
+            page = Page(
                 "What the pipelines do",
-                f"{count} on training images of {data}, by `{command}`.",
+                f"{count} on training images of {plain(data)}, by {code(command)}.",
                 sections,
-                [f"**{label}** {words}." for label, found in odd.items() for words in found],
+                warnings=[
+                    f"**{plain(label)}** {plain(words)}."
+                    for label, found in odd.items()
+                    for words in found
+                ],
             )
+            write_html(beside / "index.html", page)
             out.mkdir(exist_ok=True)
             for path in beside.iterdir():
                 path.replace(out / path.name)
@@ -395,7 +403,8 @@ def write(previews: Sequence[Preview], out: Path, command: str) -> Path:
 
 
 def _section(one: Preview, odd: Sequence[str], png: Path) -> "Section":
-    from augcam.viz.page import Section
+    from augcam.viz.markdown import plain
+    from augcam.viz.page import Picture, Section, Table
 
     rows = [
         [
@@ -413,20 +422,29 @@ def _section(one: Preview, odd: Sequence[str], png: Path) -> "Section":
     text = f"{micros:.1f} µs per image: about {speed:,.0f} images a second on one core."
     if one.mixing is not None:
         text += (
-            f" Then batches are mixed ({one.config.mix.name}): {one.mixing:.1f} µs per image on one "
-            "CPU core, less on a GPU, where it runs. Captions name what each draw is made of."
+            f" Then batches are mixed ({plain(one.config.mix.name)}): {one.mixing:.1f} µs per image on "
+            "one CPU core, less on a GPU, where it runs. Captions name what each draw is made of."
         )
     return Section(
         one.label,
-        " ".join([*(f"**{words[0].upper()}{words[1:]}.**" for words in odd), text]),
         [
-            (
+            " ".join([*(f"**{plain(words[0].upper() + words[1:])}.**" for words in odd), text]),
+            Table(
+                (
+                    "transform",
+                    "what it is",
+                    "applied",
+                    "changed alone",
+                    "destroyed alone",
+                    "µs alone",
+                ),
+                rows,
+            ),
+            Picture(
                 png,
                 "On the left the raw image; beside it draws of the same, as training would see them.",
-            )
+            ),
         ],
-        ("transform", "what it is", "applied", "changed alone", "destroyed alone", "µs alone"),
-        rows,
     )
 
 

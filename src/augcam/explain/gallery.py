@@ -73,7 +73,7 @@ def galleries(
         ),
     ):
         if len(chosen) == 0:
-            sections.append(Section(heading, "There are none."))
+            sections.append(Section(heading, ["There are none."]))
             continue
         path = run.folder.explanations / f"{name}.png"
         records += draw_gallery(run, chosen, path, layers, method)
@@ -83,7 +83,7 @@ def galleries(
             blocks.insert(
                 0, Table(("true class", "predicted", "images", "of the true class"), lines)
             )
-        sections.append(Section(heading, text, blocks=blocks))
+        sections.append(Section(heading, [text, *blocks]))
     return sections, records
 
 

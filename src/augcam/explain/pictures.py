@@ -14,6 +14,7 @@ from augcam.explain.overlay import overlay
 from augcam.explain.rows import explain_images
 from augcam.runs.finished_run import FinishedRun
 from augcam.viz.grid import captioned_grid, save_png
+from augcam.viz.markdown import plain
 from augcam.viz.page import Block, Picture, Section, Table
 
 # Beyond this many pixels a picture is a mistake or an attack, and takes gigabytes to decode.
@@ -93,16 +94,16 @@ def own_pictures(
         headings = ["the picture's middle", f"for the network\n{side}x{side}", *names]
         save_png(captioned_grid([pictures], [""], headings), png)
         blocks.append(
-            Picture(png, f"{path.name}: {', '.join(names)}. Red is evidence for the class.")
+            Picture(png, plain(f"{path.name}: {', '.join(names)}. Red is evidence for the class."))
         )
         records.append(
             {"file": str(path), "top": [{"class": n, "probability": p} for n, p in likeliest]}
         )
-    text = f"{len(good)} pictures, and what speaks for each of the likeliest classes at {layer}."
-    sections = [Section("Your pictures", text, blocks=blocks)]
+    text = f"{len(good)} pictures, and what speaks for each of the likeliest classes at {plain(layer)}."
+    sections = [Section("Your pictures", [text, *blocks])]
     if bad:
         table = Table(("why",), [[line] for line in bad])
-        sections.append(Section("Not explained", "These files could not be used.", blocks=[table]))
+        sections.append(Section("Not explained", ["These files could not be used.", table]))
     return sections, records
 
 

@@ -11,6 +11,7 @@ from augcam.report.class_changes import ClassDifferences
 from augcam.report.commands import EVALUATE, sweep_commands
 from augcam.report.load import is_limit
 from augcam.viz import words
+from augcam.viz.markdown import code, plain
 
 
 def summary(findings: Findings) -> str:
@@ -25,7 +26,7 @@ def summary(findings: Findings) -> str:
         return f"No run has finished yet: {words.plural(len(study.runs), 'run')}{state}."
     metrics = next(iter(study.groups.values()))[0].metrics
     runs = [run for group in study.groups.values() for run in group]
-    facts = [metrics[key] for key in ("data", "model") if metrics.get(key)]
+    facts = [plain(metrics[key]) for key in ("data", "model") if metrics.get(key)]
     if metrics.get("params"):
         facts[-1:] = [f"{facts[-1]} of {metrics['params']:,} parameters"]
     epochs = sorted({run.metrics["epochs"] for run in runs if "epochs" in run.metrics})
@@ -44,7 +45,6 @@ def summary(findings: Findings) -> str:
 
 def key_points(findings: Findings) -> list[str]:
     """What a person can decide from: what won, what ties, what it costs, what to do next."""
-    study = findings.study
     points: list[str] = []
     if findings.standings:
         points += _verdicts(findings)
@@ -52,19 +52,25 @@ def key_points(findings: Findings) -> list[str]:
         points += _cost(findings)
         points += _robust(findings)
         points += _next_steps(findings)
-        points += _reduced(findings)
+    return points
+
+
+def warnings(findings: Findings) -> list[str]:
+    """What a reader of the numbers must know: what is missing, and what they do not hold for."""
+    study = findings.study
+    points = _reduced(findings) if findings.standings else []
     running = [str(run.folder) for run in study.runs if run.state == "running"]
     if running:
         points.append(
-            f"Still running, and not in here: {words.listed([f'`{r}`' for r in running])}."
+            f"Still running, and not in here: {words.listed([code(r) for r in running])}."
         )
     failed = [run for run in study.runs if run.state == "failed"]
     if failed:
         points.append(
             f"{words.plural(len(failed), 'run')} failed: "
-            f"{words.listed([f'`{r.folder}`' for r in failed])}; the reasons stand at the end."
+            f"{words.listed([code(r.folder) for r in failed])}; the reasons stand at the end."
         )
-    return points + study.notes
+    return points + [plain(note) for note in study.notes]
 
 
 def _verdicts(findings: Findings) -> list[str]:
@@ -73,7 +79,7 @@ def _verdicts(findings: Findings) -> list[str]:
         return _chosen(findings)
     if len(findings.standings) == 1:
         return [
-            f"**{first.label}** has {words.percent(first.test)} of the test images right "
+            f"**{plain(first.label)}** has {words.percent(first.test)} of the test images right "
             f"({_seeds(first)}). Nothing else has finished: there is nothing to compare."
         ]
     points = [*_headline(findings), *_ties(findings)]
@@ -81,13 +87,13 @@ def _verdicts(findings: Findings) -> list[str]:
         return points
     rest = [s for s in findings.others if s is not first and s.difference]
     for verdict, title in (
-        ("better", f"Better than `{study.baseline}`"),
-        ("worse", f"Worse than `{study.baseline}`"),
-        ("tie", f"Tied with `{study.baseline}`"),
-        (None, f"Against `{study.baseline}`, untested"),
+        ("better", f"Better than {code(study.baseline)}"),
+        ("worse", f"Worse than {code(study.baseline)}"),
+        ("tie", f"Tied with {code(study.baseline)}"),
+        (None, f"Against {code(study.baseline)}, untested"),
     ):
         named = [
-            f"{s.label} {_against(s)}"
+            f"{plain(s.label)} {_against(s)}"
             for s in rest
             if s.difference and s.difference.verdict == verdict
         ]
@@ -97,9 +103,9 @@ def _verdicts(findings: Findings) -> list[str]:
         stds = {s.label: s.test.std for s in findings.standings if s.test.std is not None}
         least, most = (pick(stds, key=lambda label: stds[label] or 0) for pick in (min, max))
         points.append(
-            f"**Seeds spread unequally**: {most} by {100 * (stds[most] or 0):.1f} points (standard "
-            f"deviation), {least} by {100 * (stds[least] or 0):.1f}. The verdicts allow for it; more "
-            f"seeds of {most} sharpen them most."
+            f"**Seeds spread unequally**: {plain(most)} by {100 * (stds[most] or 0):.1f} points "
+            f"(standard deviation), {plain(least)} by {100 * (stds[least] or 0):.1f}. The verdicts "
+            f"allow for it; more seeds of {plain(most)} sharpen them most."
         )
     return points
 
@@ -108,26 +114,27 @@ def _headline(findings: Findings) -> list[str]:
     """What is first, and whether that means anything."""
     first, base = findings.standings[0], findings.study.baseline
     lead, second = findings.lead, findings.standings[1]
+    name = plain(first.label)
     right = f"{words.percent(first.test)} of the test images right"
     if base is None:
         if lead is None:
-            return [f"**No winner.** {first.label} is first, with {right} ({_seeds(first)})."]
-        return [f"**{first.label} wins**, with {right} ({_seeds(first)}){_ahead(lead, second)}."]
+            return [f"**No winner.** {name} is first, with {right} ({_seeds(first)})."]
+        return [f"**{name} wins**, with {right} ({_seeds(first)}){_ahead(lead, second)}."]
     if first.label == base:
-        return [f"**Nothing is ahead of `{base}`**, which has {right} ({_seeds(first)})."]
+        return [f"**Nothing is ahead of {code(base)}**, which has {right} ({_seeds(first)})."]
     assert first.difference is not None
     verdict = first.difference.verdict
-    own = f"{_against(first)}. It has {right}, `{base}` "
+    own = f"{_against(first)}. It has {right}, {code(base)} "
     own += words.percent(findings.standing(base).test)
     if verdict == "better" and (lead or len(findings.standings) == 2):
         ahead = _ahead(lead, second) if lead and second.label != base else ""
-        return [f"**{first.label} wins** against `{base}`: {own}{ahead}."]
+        return [f"**{name} wins** against {code(base)}: {own}{ahead}."]
     if verdict == "better":
-        return [f"**{first.label} is first**, and better than `{base}`: {own}."]
+        return [f"**{name} is first**, and better than {code(base)}: {own}."]
     if verdict == "tie":
-        return [f"**No winner.** {first.label} is first, but it is a tie with `{base}`: {own}."]
+        return [f"**No winner.** {name} is first, but it is a tie with {code(base)}: {own}."]
     return [
-        f"**{first.label}** is first, untested: {own}. With one seed it is unknown whether another "
+        f"**{name}** is first, untested: {own}. With one seed it is unknown whether another "
         "would turn the difference round; run each with three seeds or more."
     ]
 
@@ -138,9 +145,9 @@ def _chosen(findings: Findings) -> list[str]:
     if first.val is None:
         return ["**A search without validation**: nothing was chosen."]
     return [
-        f"**The search chose {first.label}**: {words.percent(first.val)} on validation, the best of "
-        f"{words.plural(len(findings.standings), 'setting')}, and flattered by being chosen for it. On "
-        f"the test set the chosen one has {words.percent(first.test)} right ({_seeds(first)})."
+        f"**The search chose {plain(first.label)}**: {words.percent(first.val)} on validation, the best "
+        f"of {words.plural(len(findings.standings), 'setting')}, and flattered by being chosen for it. "
+        f"On the test set the chosen one has {words.percent(first.test)} right ({_seeds(first)})."
     ]
 
 
@@ -168,7 +175,7 @@ def _seeds(standing: GroupResult) -> str:
 def _ahead(lead: Difference, second: GroupResult) -> str:
     """By how much the first is ahead of the second."""
     return (
-        f"; {words.points(lead.mean).lstrip('+')} points ahead of the second, {second.label} "
+        f"; {words.points(lead.mean).lstrip('+')} points ahead of the second, {plain(second.label)} "
         f"({_interval(lead)}{_seeds(second)})"
     )
 
@@ -177,7 +184,7 @@ def _ties(findings: Findings) -> list[str]:
     """Who cannot be told from the first; of the baseline its own sentence says it."""
     if findings.lead or findings.standings[0].label == findings.study.baseline:
         return []
-    tied = [f"**{label}**" for label in findings.tied if label != findings.study.baseline]
+    tied = [f"**{plain(label)}**" for label in findings.tied if label != findings.study.baseline]
     if not tied:
         return []
     return [
@@ -198,11 +205,10 @@ def _cost(findings: Findings) -> list[str]:
     first, base = findings.standings[0], findings.study.baseline
     if not first.epoch_seconds:
         return []
-    text = (
-        f"**Cost**: the fastest epoch of {first.label} took {words.duration(first.epoch_seconds)}"
-    )
+    took = words.duration(first.epoch_seconds)
+    text = f"**Cost**: the fastest epoch of {plain(first.label)} took {took}"
     if base and base != first.label and (least := findings.standing(base).epoch_seconds):
-        text += f", that of `{base}` {words.duration(least)}"
+        text += f", that of {code(base)} {words.duration(least)}"
     return [f"{text}."]
 
 
@@ -221,7 +227,7 @@ def robust_sentence(findings: Findings) -> str:
 
     def named(labels: Iterable[str]) -> str:
         return words.listed(
-            [f"{label} {words.estimate(errors.unseen[label], 1)}%" for label in labels]
+            [f"{plain(label)} {words.estimate(errors.unseen[label], 1)}%" for label in labels]
         )
 
     parts = []
@@ -232,7 +238,7 @@ def robust_sentence(findings: Findings) -> str:
     parts += [f"more: {named(errors.more)}"] if errors.more else []
     if not parts:
         return "no difference in errors under corruption stands out from the spread of the seeds."
-    return f"errors under corruption, against those of `{base}` - {'; '.join(parts)}."
+    return f"errors under corruption, against those of {code(base)} - {'; '.join(parts)}."
 
 
 def _next_steps(findings: Findings) -> list[str]:
@@ -249,7 +255,7 @@ def _next_steps(findings: Findings) -> list[str]:
         if commands:
             more = f" (and {len(commands) - 1} more like it)" if len(commands) > 1 else ""
             steps.append(
-                f"**Next**, to tell apart what is open: three more seeds, `{commands[0]}`{more}."
+                f"**Next**, to tell apart what is open: three more seeds, {code(commands[0])}{more}."
             )
     bare = [run for group in study.groups.values() for run in group if run.evaluation is None]
     if bare:
@@ -296,14 +302,14 @@ def _training_images(config: Config) -> int | None:
 
 def class_sentence(classes: ClassDifferences, row: int) -> str:
     """Such as `cutout helps cat +3.1, hurts deer −0.8.`"""
-    label, mean = classes.groups[row], classes.mean[row]
+    label, mean = plain(classes.groups[row]), classes.mean[row]
     clear = [int(i) for i in np.flatnonzero(classes.clear[row])]
     helped = sorted((i for i in clear if mean[i] > 0), key=lambda i: -mean[i])
     hurt = sorted((i for i in clear if mean[i] < 0), key=lambda i: mean[i])
     parts = []
     for verb, chosen in (("helps", helped), ("hurts", hurt)):
         if chosen:
-            named = [f"{classes.classes[i]} {words.points(mean[i])}" for i in chosen]
+            named = [f"{plain(classes.classes[i])} {words.points(mean[i])}" for i in chosen]
             parts.append(f"{verb} {words.listed(named, most=4)}")
     if not parts:
         return f"{label}: no class differs by more than noise."

@@ -40,11 +40,11 @@ def write_report(
     if out is None and len(paths) != 1:
         raise UserError(f"{len(paths)} folders: out=DIR must say where the report goes")
     from augcam.report.analysis import find
-    from augcam.report.key_points import key_points, summary
+    from augcam.report.key_points import key_points, summary, warnings
     from augcam.report.load import read_study
     from augcam.report.sections import SECTIONS
     from augcam.report.sections.how_it_was_made import how_it_was_made
-    from augcam.viz.page import write_markdown, write_page
+    from augcam.viz.page import Page, write_html, write_markdown
 
     out = Path(out or paths[0])
     console = get_console()
@@ -58,10 +58,13 @@ def write_report(
         written = [
             part(findings) for part in progress.track(parts, task_id=task, description="writing")
         ]
-        page = "What each augmentation does", summary(findings), written, key_points(findings)
-        write_markdown(out / "report.md", *page)
+        page = Page(
+            "What each augmentation does", summary(findings), written, key_points(findings),
+            warnings(findings),
+        )  # fmt: skip
+        write_markdown(out / "report.md", page)
         write_table(out / "runs.csv", study)
-        write_page(out / "report.html", *page)
+        write_html(out / "report.html", page)
     return out / "report.html"
 
 

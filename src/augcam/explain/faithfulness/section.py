@@ -21,7 +21,8 @@ from augcam.explain.faithfulness.verdict import (
 from augcam.statistics.intervals import bootstrap_interval
 from augcam.viz.figures import figure_array
 from augcam.viz.grid import save_png
-from augcam.viz.page import Block, Bullets, Picture, Section, Table
+from augcam.viz.markdown import bullets, plain
+from augcam.viz.page import Block, Picture, Section, Table
 
 _ARROWS = {"higher": "↑", "lower": "↓"}
 
@@ -53,9 +54,9 @@ def faithfulness_section(
         "pages on maps that say nothing, at most 5% praise one."
     )
     blocks: list[Block] = []
-    sentences = [sentence.text for sentence in verdict(measured, seed)]
+    sentences = [plain(sentence.text) for sentence in verdict(measured, seed)]
     if sentences:
-        blocks.append(Bullets(sentences))
+        blocks.append(bullets(sentences))
     if set(QUESTIONS) <= measures:
         save_png(figure_array(faithfulness_figure(measured, seed)), figure)
         blocks.append(Picture(figure, _CAPTION))
@@ -64,7 +65,7 @@ def faithfulness_section(
         _against_nothing(measured, question, found, seed)
         for question, found in compare(measured, seed).items()
     ]
-    return Section("Is the map true?", text, blocks=blocks)
+    return Section("Is the map true?", [text, *blocks])
 
 
 # In the terminal: the measures by short names, and means alone, so that 80 columns hold them.

@@ -4,41 +4,42 @@ from augcam.report.analysis import Findings
 from augcam.report.class_changes import ConfusionChange, confusion_changes
 from augcam.report.sections.parts import nothing_to_compare
 from augcam.viz import words
-from augcam.viz.page import Bullets, Section, Table
+from augcam.viz.markdown import bullets, code, plain
+from augcam.viz.page import Section, Table
 
 
 def confusions(findings: Findings) -> Section:
     """The largest changes of each augmentation, and in words those that stand out."""
     heading, study = "Confused classes", findings.study
     if findings.per_class is None:
-        return Section(heading, nothing_to_compare(findings))
+        return Section(heading, [nothing_to_compare(findings)])
     top = 3 if len(study.groups) > 4 else 5
     changes = confusion_changes(study, top)
     rows, sentences = [], []
     for s in findings.others:
         rows += [[s.label, *_cells(change)] for change in changes[s.label]]
         clear = [
-            f"{c.true} is taken for {c.predicted} {'more' if c.change > 0 else 'less'} often "
-            f"({words.signed(c.change, 0)} of 1,000)"
+            f"{plain(c.true)} is taken for {plain(c.predicted)} "
+            f"{'more' if c.change > 0 else 'less'} often ({words.signed(c.change, 0)} of 1,000)"
             for c in changes[s.label]
             if c.clear
         ]
         if clear:
-            sentences.append(f"{s.label}: {words.listed(clear)}.")
+            sentences.append(f"{plain(s.label)}: {words.listed(clear)}.")
     if not rows:
-        return Section(heading, "No pair of classes is confused more or less often.")
+        return Section(heading, ["No pair of classes is confused more or less often."])
     caption = (
-        f"The {top} largest changes of each against `{study.baseline}`. True class → predicted class, "
-        "how often in 1,000 images of the true class, mean over seeds. The 95% interval is of the pair "
-        "by itself. The largest of many changes are large by chance too: the last column allows for it "
-        "(Benjamini and Hochberg over all pairs of all augmentations)."
+        f"The {top} largest changes of each against {code(study.baseline)}. True class → predicted "
+        "class, how often in 1,000 images of the true class, mean over seeds. The 95% interval is of "
+        "the pair by itself. The largest of many changes are large by chance too: the last column "
+        "allows for it (Benjamini and Hochberg over all pairs of all augmentations)."
     )
     base = str(study.baseline)
     columns = ["augmentation", "confusion", base, "now", "change", "95% interval", "verdict"]
     if sentences:
-        return Section(heading, "", blocks=[Bullets(sentences), Table(columns, rows, caption)])
+        return Section(heading, [bullets(sentences), Table(columns, rows, caption)])
     text = "No change of a pair of classes stands out from noise."
-    return Section(heading, text, blocks=[Table(columns, rows, caption, folded=True)])
+    return Section(heading, [text, Table(columns, rows, caption, folded=True)])
 
 
 def _cells(change: ConfusionChange) -> list[str]:

@@ -44,7 +44,7 @@ def curves(findings: Findings) -> Section:
         "gap", "training − validation accuracy, points", gap, "Generalisation gap after each epoch", 0.0
     )  # fmt: skip
     if not blocks:
-        return Section("Learning curves", "The runs kept no history.")
+        return Section("Learning curves", ["The runs kept no history."])
     rows = []
     for s in findings.standings:
         gaps = [g for g in map(generalisation_gap, s.runs) if g is not None]
@@ -59,4 +59,4 @@ def curves(findings: Findings) -> Section:
         )
         columns = ["augmentation", "seeds", "gap after the last epoch, points"]
         blocks.append(Table(columns, rows, caption))
-    return Section("Learning curves", "", blocks=blocks)
+    return Section("Learning curves", blocks)

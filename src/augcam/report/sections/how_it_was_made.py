@@ -9,8 +9,9 @@ from augcam.report.commands import EVALUATE, sweep_commands
 from augcam.report.load import Run
 from augcam.report.sections.parts import FOLDED
 from augcam.runs.run_folder import RunFolder
-from augcam.viz import words
-from augcam.viz.page import Block, Commands, Section, Table
+from augcam.viz import markdown, words
+from augcam.viz.markdown import plain
+from augcam.viz.page import Block, Section, Table
 
 
 def how_it_was_made(findings: Findings) -> Section:
@@ -21,7 +22,7 @@ def how_it_was_made(findings: Findings) -> Section:
     commands = sweep_commands(study.groups)
     if evaluated:
         commands.append(f"{EVALUATE}DIR   # {words.plural(len(evaluated), 'run')}")
-    blocks: list[Block] = [Commands(commands)] if commands else []
+    blocks: list[Block] = [markdown.commands(commands)] if commands else []
     settings = [
         [label, str(values.get("transforms", "")), _settings(values)]
         for label, values in study.differing.items()
@@ -31,7 +32,7 @@ def how_it_was_made(findings: Findings) -> Section:
         columns = ["augmentation", "transforms", "settings of its own"]
         blocks.append(Table(columns, settings, caption, folded=len(settings) > FOLDED))
     if facts := _environment(used):
-        blocks.append(f"**Versions and machine**: {'; '.join(facts)}.")
+        blocks.append(f"**Versions and machine**: {plain('; '.join(facts))}.")
     rows = [
         [
             str(run.folder), run.state, run.label, str(run.seed),
@@ -52,7 +53,8 @@ def how_it_was_made(findings: Findings) -> Section:
     looked = sum(evaluation.get("seconds") or 0 for evaluation in evaluated)
     times = [f"{words.duration(trained)} of training"] if trained else []
     times += [f"{words.duration(looked)} of evaluation"] if looked else []
-    return Section("How it was made", f"{words.listed(times)}." if times else "", blocks=blocks)
+    text = f"{words.listed(times)}." if times else ""
+    return Section("How it was made", [text, *blocks])
 
 
 def _settings(values: Mapping[str, Any]) -> str:

@@ -8,6 +8,7 @@ from augcam.report import charts as figures
 from augcam.report.analysis import Findings
 from augcam.report.commands import EVALUATE
 from augcam.viz import words
+from augcam.viz.markdown import code, plain
 from augcam.viz.page import Picture
 
 FOLDED = 6  # tables with more rows than this are folded where few will read them
@@ -28,14 +29,16 @@ def nothing_to_compare(findings: Findings) -> str:
             "shown, so nothing is compared here."
         )
     if findings.study.baseline is None:
-        known = words.listed(list(findings.study.groups), most=12)
+        known = words.listed([plain(label) for label in findings.study.groups], most=12)
         return f"There is no baseline: `baseline=LABEL` names one, of {known}."
-    return f"Only {findings.study.baseline} has finished: there is nothing to compare with it."
+    return (
+        f"Only {plain(findings.study.baseline)} has finished: there is nothing to compare with it."
+    )
 
 
 def not_evaluated(findings: Findings) -> str:
     command = f"{EVALUATE}{shlex.quote(str(findings.standings[0].runs[0].folder))}"
-    return f"No run was evaluated yet: `{command}`, and so for every run, fills this section."
+    return f"No run was evaluated yet: {code(command)}, and so for every run, fills this section."
 
 
 def partly(findings: Findings) -> str:
@@ -44,6 +47,5 @@ def partly(findings: Findings) -> str:
     if not missing:
         return ""
     command = f"{EVALUATE}{shlex.quote(str(missing[0].folder))}"
-    return (
-        f" {len(missing)} of {len(runs)} runs are not in here: `{command}` adds the first of them."
-    )
+    absent = f"{len(missing)} of {len(runs)} runs"
+    return f" {absent} are not in here: {code(command)} adds the first of them."

@@ -5,13 +5,14 @@ from augcam.report import charts as figures
 from augcam.report.analysis import Difference, Findings
 from augcam.report.sections.parts import picture
 from augcam.viz import words
+from augcam.viz.markdown import code
 from augcam.viz.page import Block, Picture, Section, Table
 
 
 def ranking(findings: Findings) -> Section:
     """The ranking, its picture, and McNemar's test of each pair of networks."""
     if findings.searched:
-        return Section("Ranking", "", blocks=[_search_table(findings)])
+        return Section("Ranking", [_search_table(findings)])
     blocks: list[Block] = [
         ranking_table(findings), _ranking_picture(findings), *_measures_table(findings)
     ]  # fmt: skip
@@ -29,7 +30,7 @@ def ranking(findings: Findings) -> Section:
         )
         heads = ["augmentation", "seed", f"only {base} right", "only it right", "p"]
         blocks.append(Table(heads, tests, caption, folded=True))
-    return Section("Ranking", "", blocks=blocks)
+    return Section("Ranking", blocks)
 
 
 def ranking_table(findings: Findings) -> Table:
@@ -52,11 +53,11 @@ def ranking_table(findings: Findings) -> Table:
         caption = "One seed each: there is no interval over seeds. "
     if any(s.difference and s.difference.verdict for s in findings.others):
         caption += (
-            f"Differences from `{base}` are on the same test images and count both the seeds and the "
-            "sampling of images, each augmentation with its own spread. Better and worse hold all at "
-            "once: on at most 5% of pages is any of them wrong (Holm). The intervals hold all at once "
-            "too (Bonferroni), by themselves they would be narrower. A tie does not mean equal. The "
-            "first of several was chosen by these very numbers and looks better than it is; the "
+            f"Differences from {code(base)} are on the same test images and count both the seeds and "
+            "the sampling of images, each augmentation with its own spread. Better and worse hold all "
+            "at once: on at most 5% of pages is any of them wrong (Holm). The intervals hold all at "
+            "once too (Bonferroni), by themselves they would be narrower. A tie does not mean equal. "
+            "The first of several was chosen by these very numbers and looks better than it is; the "
             "intervals allow for that, its mean does not. "
         )
     caption += (
@@ -130,7 +131,7 @@ def _ranking_picture(findings: Findings) -> Picture:
         dots.append(figures.Dot(s.label, 100 * (s.test.mean - zero), bar, values, colour))
     if base:
         drawn = figures.dots_figure(dots, f"test accuracy, points against {base}", 0.0)
-        bar_is = f"the 95% interval of the difference from `{base}`"
+        bar_is = f"the 95% interval of the difference from {code(base)}"
     else:
         drawn = figures.dots_figure(dots, "test accuracy, %")
         bar_is = "its 95% interval over seeds"

@@ -8,6 +8,7 @@ from augcam.report.corruption_errors import TRAINED
 from augcam.report.key_points import robust_sentence
 from augcam.report.sections.parts import not_evaluated, partly, picture
 from augcam.viz import words
+from augcam.viz.markdown import code
 from augcam.viz.page import Block, Section, Table
 
 
@@ -18,10 +19,10 @@ def robustness(findings: Findings) -> Section:
     records = {label: several for label, several in records.items() if several}
     every = [evaluation for several in records.values() for evaluation in several]
     if not every:
-        return Section(heading, not_evaluated(findings))
+        return Section(heading, [not_evaluated(findings)])
     names = [n for n in every[0]["corruptions"] if all(n in e["corruptions"] for e in every)]
     if not names:
-        return Section(heading, "The evaluations have no corruption in common.")
+        return Section(heading, ["The evaluations have no corruption in common."])
     # (runs, corruptions, severities) of each group
     tables = {
         label: np.array([[e["corruptions"][name] for name in names] for e in several])
@@ -50,12 +51,12 @@ def robustness(findings: Findings) -> Section:
         ]
         for label, t in tables.items()
     ]
-    trained = words.listed([f"`{name}`" for name in TRAINED])
+    trained = words.listed([code(name) for name in TRAINED])
     caption = "Without an evaluated baseline there is no relative error (mCE)."
     if errors:
         caption = (
             "Mean corruption error (mCE): the errors under each corruption as a share of those of "
-            f"`{base}`, averaged over corruptions, in per cent (Hendrycks and Dietterich, arXiv "
+            f"{code(base)}, averaged over corruptions, in per cent (Hendrycks and Dietterich, arXiv "
             f"1903.12261); below 100 is more robust. {trained} are what crop and rotate train on, so "
             "the last column leaves them out. ± is half of the 95% interval over the row's own seeds."
         )
@@ -70,9 +71,10 @@ def robustness(findings: Findings) -> Section:
     shaded = ", mean over seeds, shaded from the lowest to the highest run" if several else ""
     sentence = robust_sentence(findings)
     blocks: list[Block] = [
-        *([sentence] if sentence else []),
+        text,
+        sentence,
         Table(columns, rows, caption),
         picture(findings, "corruptions", heat, "Accuracy in %, mean over severities and seeds."),
         picture(findings, "severities", lines, f"Mean over the {len(names)} corruptions{shaded}."),
     ]
-    return Section(heading, text, blocks=blocks)
+    return Section(heading, blocks)

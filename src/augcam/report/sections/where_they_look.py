@@ -16,7 +16,8 @@ from augcam.report.sections.parts import not_evaluated, partly, picture
 from augcam.statistics import LEVEL
 from augcam.statistics.intervals import mean_interval
 from augcam.viz import words
-from augcam.viz.page import Block, Bullets, Section, Table
+from augcam.viz.markdown import bullets, code, plain
+from augcam.viz.page import Block, Section, Table
 
 MOST_IMAGES = 8
 
@@ -33,17 +34,17 @@ def where_they_look(findings: Findings) -> Section:
     runs = {s.label: [run for run in s.runs if run.maps] for s in findings.standings}
     runs = {label: several for label, several in runs.items() if several}
     if not runs:
-        return Section(heading, not_evaluated(findings))
+        return Section(heading, [not_evaluated(findings)])
     some = next(iter(runs.values()))[0].evaluation
     assert some is not None
     text = (
-        f"Maps of {some['method']} at {some['layer']}, over the same {some['images']:,} of "
-        f"{findings.test_images:,} test images for every run.{partly(findings)}"
+        f"Maps of {plain(some['method'])} at {plain(some['layer'])}, over the same {some['images']:,} "
+        f"of {findings.test_images:,} test images for every run.{partly(findings)}"
     )
-    blocks: list[Block] = [_looks(findings, runs)] if len(runs) > 1 else []
+    blocks: list[Block] = [text, *([_looks(findings, runs)] if len(runs) > 1 else [])]
     blocks += _map_statistics(runs)
     blocks += map_shift_blocks(findings)
-    return Section(heading, text, blocks=blocks)
+    return Section(heading, blocks)
 
 
 def _looks(findings: Findings, runs: Mapping[str, list[Run]]) -> Block:
@@ -55,7 +56,7 @@ def _looks(findings: Findings, runs: Mapping[str, list[Run]]) -> Block:
     try:
         images = looks.test_images(next(iter(shown.values())))
     except UserError as error:
-        return f"The test images cannot be shown: {str(error).splitlines()[0]}"
+        return f"The test images cannot be shown: {plain(str(error).splitlines()[0])}"
     rows = looks.side_by_side(images, shown, chosen, findings.study.classes)
     scale = "evidence for the true class; 1 is the median peak of that network's maps, or more"
     few = f" The first {len(shown)} of {len(runs)} augmentations." if len(shown) < len(runs) else ""
@@ -148,22 +149,22 @@ def map_shift_blocks(findings: Findings) -> list[Block]:
         "runs. The first five compare heat maps, each stretched to its own peak; higher correlation "
         "and overlap are nearer, the others further. "
     )
-    heading = f"**How far the maps moved** from those of `{study.baseline}`:"
+    heading = f"**How far the maps moved** from those of {code(study.baseline)}:"
     columns = ["maps", *(measure.title for measure in MEASURES.values())]
     if not shifts.p:
         caption += (
             f"Whether they moved further than another seed moves them is not tested: it takes "
-            f"{shifts.needed} evaluated seeds of `{study.baseline}` and of the augmentation, with "
+            f"{shifts.needed} evaluated seeds of {code(study.baseline)} and of the augmentation, with "
             f"{words.plural(len(shifts.shift), 'augmentation')} on the page."
         )
         return [heading, Table(columns, rows, caption)]
     sentences = [
-        f"{label}: further apart than seeds are (adjusted p {words.p_value(p)})."
+        f"{plain(label)}: further apart than seeds are (adjusted p {words.p_value(p)})."
         if p < LEVEL
-        else f"{label}: no further apart than seeds can put them."
+        else f"{plain(label)}: no further apart than seeds can put them."
         for label, p in shifts.p.items()
     ]
-    untested = [f"`{label}`" for label in shifts.shift if label not in shifts.p]
+    untested = [code(label) for label in shifts.shift if label not in shifts.p]
     if untested:
         sentences.append(
             f"Not tested, with fewer than {shifts.needed} evaluated seeds: {words.listed(untested)}."
@@ -173,7 +174,7 @@ def map_shift_blocks(findings: Findings) -> list[Block]:
         "far apart, beyond what each spreads from seed to seed; one test for all six measures, adjusted "
         "for the number of augmentations: on at most 5% of pages is any of them wrong."
     )
-    return [heading, Bullets(sentences), Table(columns, rows, caption)]
+    return [heading, bullets(sentences), Table(columns, rows, caption)]
 
 
 def _numbers(measures: Mapping[str, float]) -> list[str]:
