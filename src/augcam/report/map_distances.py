@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from scipy import special
+from scipy import special, stats
 
 from augcam.errors import UserError
 from augcam.report.load import Maps, Run
@@ -84,8 +84,9 @@ def map_distances(first: Maps, second: Maps) -> dict[str, float]:
     per_image = {
         "mean_absolute": np.abs(one - two).mean(1),
         "mean_squared": ((one - two) ** 2).mean(1),
-        "pearson": _correlation(one, two),
-        "spearman": _correlation(first.ranks[usable], second.ranks[usable]),
+        # Of ranks, Pearson's is Spearman's. A usable map is never constant.
+        "pearson": stats.pearsonr(one, two, axis=1).statistic,
+        "spearman": stats.pearsonr(*(m.ranks[usable] for m in (first, second)), axis=1).statistic,
         "overlap": (high_one & high_two).sum(1) / (high_one | high_two).sum(1),
         "kl": (special.rel_entr(p, q) + special.rel_entr(q, p)).sum(1) / 2,
     }
@@ -97,13 +98,6 @@ def _probabilities(maps: Maps) -> np.ndarray:
     p = np.clip(maps.probabilities.astype(np.float64), 1e-7, None)
     normalized: np.ndarray = p / p.sum(1, keepdims=True)
     return normalized
-
-
-def _correlation(one: np.ndarray, two: np.ndarray) -> np.ndarray:
-    """Pearson's of each row; a usable map is never constant."""
-    one, two = one - one.mean(1, keepdims=True), two - two.mean(1, keepdims=True)
-    correlation: np.ndarray = (one * two).sum(1) / np.sqrt((one**2).sum(1) * (two**2).sum(1))
-    return correlation
 
 
 def map_shifts(groups: Mapping[str, Sequence[Run]], baseline: str | None) -> MapShifts | None:
