@@ -13,6 +13,7 @@ from augcam.statistics.comparisons import (
     mcnemar,
     unequal_spread,
 )
+from augcam.statistics.families import benjamini_hochberg
 
 
 def some_right(accuracies, images=1000, seed=0):
@@ -101,6 +102,43 @@ def test_a_stratum_without_images_is_unknown():
     assert np.isnan(rates.rate("a")).tolist() == [False, True, False]
 
 
+def test_a_departure_by_hand():
+    # Images 0-1 are one stratum, 2-4 the other. The group has both right in the first, one more than
+    # the base; in the second both have one of three.
+    group = np.array([[1, 1, 1, 0, 0], [1, 1, 0, 1, 0]], bool)
+    base = np.array([[1, 0, 1, 0, 0], [1, 0, 0, 0, 1]], bool)
+    rates = Rates({"group": group, "base": base}, np.array([0, 0, 1, 1, 1]), 2)
+    first, second = rates.departure("group", "base").mean
+    assert first == pytest.approx(1 / 2 - 0)
+    assert second == pytest.approx(-first)  # of two strata each is the other's rest
+    departure = rates.departure("group", "base")
+    # Between a group's two runs two of the three images outside differ: (0 + 1/2 * 2/3) over 3.
+    churn = 1 / 2 * 2 / 3
+    assert departure.run == pytest.approx([2 * churn / 3 / 2] * 2)
+    # The shift is (0, 1) in the first; (0, 1/2, -1/2) in the second, less what seeds put into it.
+    images = 0.5 / 2 + max(0.25 - 2 * churn / 2, 0) / 3
+    assert departure.images == pytest.approx([images] * 2)
+
+
+def test_what_all_strata_share_is_no_departure():
+    rng = np.random.default_rng(0)
+    base = rng.random((4, 900)) < 0.3
+    group = base | (rng.random((4, 900)) < 0.5)  # every image gains alike
+    stratum = np.arange(900) % 3
+    rates = Rates({"group": group, "base": base}, stratum, 3)
+    assert (rates.difference("group", "base").p < 1e-3).all()
+    assert (rates.departure("group", "base").p > 0.05).all()
+    group[:, stratum == 1] = base[:, stratum == 1]  # but the second is left behind
+    left = Rates({"group": group, "base": base}, stratum, 3).departure("group", "base")
+    assert left.p[1] < 1e-3
+    assert left.mean[1] < 0
+
+
+def test_one_stratum_has_no_rest_to_depart_from():
+    hits = some_right([0.8, 0.9])
+    assert np.isnan(Rates({"a": hits, "b": hits}).departure("a", "b").p).all()
+
+
 def test_bartlett_names_spreads_that_differ():
     assert not unequal_spread([[0.90, 0.91, 0.92], [0.905, 0.91, 0.921]])
     assert unequal_spread([[0.90, 0.9001, 0.9002], [0.7, 0.8, 0.9]])
@@ -143,6 +181,21 @@ MARGIN = 3 * math.sqrt(0.05 * 0.95 / 600)
 )
 def test_under_no_difference_five_per_cent_are_at_most_five(sizes, stds, moved):
     assert rate(sizes, stds, moved=moved) <= 0.05 + MARGIN
+
+
+@pytest.mark.parametrize("sizes", [(3, 3), (2, 5)])
+def test_with_nothing_apart_a_departure_is_claimed_in_at_most_five_per_cent(sizes):
+    rng = np.random.default_rng(7)
+    stratum, count = np.arange(600) % 6, 0
+    for _ in range(400):
+        logit = rng.normal(1.5, 2, 600)
+        group, base = (
+            networks(rng, logit + better + rng.standard_normal(600), n, 0.3)
+            for n, better in zip(sizes, (0.2, 0), strict=True)
+        )
+        rates = Rates({"group": group, "base": base}, stratum, 6)
+        count += benjamini_hochberg(rates.departure("group", "base").p).any()
+    assert count / 400 <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 400)
 
 
 def test_a_real_difference_is_seen():

@@ -16,6 +16,7 @@ from augcam.report import charts as figures
 from augcam.report.class_changes import ClassDifferences, class_differences, predictions_of
 from augcam.report.corruption_errors import CorruptionErrors, corruption_errors
 from augcam.report.load import Run, Study
+from augcam.report.value_curves import ValueCurve, value_curves
 from augcam.statistics import LEVEL
 from augcam.statistics.comparisons import Rates, mcnemar, unequal_spread
 from augcam.statistics.families import best_of_all, holm
@@ -86,6 +87,7 @@ class Findings:
         tied: groups that cannot be told from the first.
         unequal: whether the groups' accuracies spread unequally from seed to seed.
         per_class: None without a baseline, or without anything beside it.
+        value_curves: empty where no number was varied, and of a search.
         corruption_errors: None where no baseline was evaluated.
         styles: colour and dash of each group.
         figures: the folder that pictures are written into.
@@ -100,6 +102,7 @@ class Findings:
     tied: tuple[str, ...]
     unequal: bool
     per_class: ClassDifferences | None
+    value_curves: tuple[ValueCurve, ...]
     corruption_errors: CorruptionErrors | None
     styles: dict[str, figures.Style]
     figures: Path
@@ -143,6 +146,7 @@ def find(study: Study, folder: Path) -> Findings:
         tied,
         unequal_spread([_accuracies(runs) for runs in study.groups.values()]),
         class_differences(study) if several else None,
+        () if searched else tuple(value_curves(study)),
         corruption_errors(study),
         figures.group_styles(study.groups, study.baseline),
         folder,

@@ -152,6 +152,75 @@ def lines_figure(
     return figure
 
 
+@dataclass(frozen=True)
+class Panel:
+    """One small chart of `panels_figure`: means at the values, (V,), with the ends of their intervals.
+
+    Attributes:
+        mean, low, high: in 0..1; NaN where there is none.
+        marked: +1 and -1 where a point is set off, above and below the others; else 0.
+    """
+
+    title: str
+    mean: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    marked: np.ndarray
+
+
+_ABOVE, _BELOW = "#0072b2", "#b3261e"
+
+
+_WIDE_RANGE = 20  # a largest value so many times the least needs a logarithmic axis
+
+
+def panels_figure(panels: Sequence[Panel], values: Sequence[float], x_label: str) -> Figure:
+    """Small charts on one scale, the first panel's curve in grey behind the others.
+
+    Args:
+        panels: the first is what the others are seen against.
+        values: ascending, one a point; where all are above 0 and far apart, the axis is logarithmic.
+        x_label: what they are.
+    """
+    columns = min(4, len(panels))
+    rows = -(-len(panels) // columns)
+    figure = Figure(figsize=(2.35 * columns, 1.9 * rows + 0.4), dpi=_DPI, layout="constrained")
+    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    ends = [np.clip(100 * side, 0, 100) for panel in panels for side in (panel.low, panel.high)]
+    means = [100 * panel.mean for panel in panels]
+    least, most = np.nanmin([*ends, *means]), np.nanmax([*ends, *means])
+    for axes, panel in zip(grid.flat, panels, strict=False):
+        own = panel is panels[0]
+        if not own:
+            axes.plot(values, means[0], color=_SOFT, lw=1.2, alpha=0.7)
+        sign = np.sign(panel.marked.sum())
+        colour = _ABOVE if sign > 0 else _BELOW if sign < 0 else _INK
+        axes.plot(values, 100 * panel.mean, color=colour, lw=1.8)
+        axes.vlines(values, 100 * panel.low, 100 * panel.high, color=colour, lw=1.6, alpha=0.45)
+        for value, mean, mark in zip(values, 100 * panel.mean, panel.marked, strict=True):
+            face = _ABOVE if mark > 0 else _BELOW if mark < 0 else "white"
+            edge = face if mark else colour
+            axes.plot(value, mean, "o", ms=6 if mark else 4, mfc=face, mec=edge, mew=1.2)
+        axes.set_title(panel.title, fontsize=10, color=colour, fontweight="bold" if own else None)
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+    for axes in grid.flat[len(panels) :]:
+        axes.set_visible(False)
+    first = grid[0, 0]
+    if values[0] > 0 and values[-1] >= _WIDE_RANGE * values[0]:
+        first.set_xscale("log")
+    first.minorticks_off()
+    first.set_xticks(values, [f"{value:g}" for value in values])
+    margin = max(1.0, 0.05 * (most - least))
+    first.set_ylim(least - margin, most + margin)
+    for column in range(columns):  # the lowest panel of a column may be in the row before the last
+        shown = [axes for axes in grid[:, column] if axes.get_visible()]
+        shown[-1].tick_params(labelbottom=True)
+    figure.supxlabel(x_label, fontsize=10)
+    figure.supylabel("test accuracy, %", fontsize=10)
+    return figure
+
+
 def difference_heatmap(
     mean: np.ndarray, clear: np.ndarray, rows: Sequence[str], columns: Sequence[str]
 ) -> Figure:

@@ -1,7 +1,7 @@
 """The sentences on top of the page: what a person can decide from."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -10,6 +10,7 @@ from augcam.report.analysis import Difference, Findings, GroupResult
 from augcam.report.class_changes import ClassDifferences
 from augcam.report.commands import EVALUATE, sweep_commands
 from augcam.report.load import is_limit
+from augcam.report.value_curves import ValueCurve
 from augcam.viz import words
 from augcam.viz.markdown import code, plain
 
@@ -49,6 +50,7 @@ def key_points(findings: Findings) -> list[str]:
     if findings.standings:
         points += _verdicts(findings)
         points += _class_point(findings)
+        points += _curve_points(findings)
         points += _cost(findings)
         points += _robust(findings)
         points += _next_steps(findings)
@@ -201,6 +203,15 @@ def _class_point(findings: Findings) -> list[str]:
     return [f"**By class**: {class_sentence(classes, classes.groups.index(first))}"]
 
 
+def _curve_points(findings: Findings) -> list[str]:
+    classes = findings.study.classes
+    return [
+        f"**By {plain(curve.key)}** ({plain(curve.group)}): {parting_sentence(curve, classes, most=3)}"
+        for curve in findings.value_curves
+        if curve.tested
+    ]
+
+
 def _cost(findings: Findings) -> list[str]:
     first, base = findings.standings[0], findings.study.baseline
     if not first.epoch_seconds:
@@ -314,3 +325,40 @@ def class_sentence(classes: ClassDifferences, row: int) -> str:
     if not parts:
         return f"{label}: no class differs by more than noise."
     return f"{label} {', '.join(parts)}."
+
+
+def whole_sentence(curve: ValueCurve) -> str:
+    """Where the accuracy over all classes differs from that at the curve's reference."""
+    reference = f"{curve.values[curve.reference]:g}"
+    if not curve.tested:
+        return f"All classes: not compared with {reference}, which takes two seeds of each value."
+    if not curve.clear.any():
+        return f"All classes: no value differs from {reference} by more than noise."
+    return (
+        f"All classes, in points against {reference}: {changes(curve, curve.change, curve.clear)}."
+    )
+
+
+def parting_sentence(curve: ValueCurve, classes: Sequence[str], most: int = 6) -> str:
+    """Such as `Classes part ways, in points beyond the others since 5: arrow (−4.1 at 30).`"""
+    if not curve.tested:
+        return "Whether classes part ways is not tested, which takes two seeds of each value."
+    size = np.where(curve.apart, np.abs(curve.departure), 0).max(1)
+    parting = [int(i) for i in np.argsort(-size, kind="stable") if size[i] > 0]
+    if not parting:
+        return "No class parts from the others by more than noise."
+    named = [
+        f"{plain(classes[i])} ({changes(curve, curve.departure[i], curve.apart[i])})"
+        for i in parting
+    ]
+    reference = f"{curve.values[curve.reference]:g}"
+    return (
+        f"Classes part ways, in points beyond the others since {reference}: "
+        f"{words.listed(named, most)}."
+    )
+
+
+def changes(curve: ValueCurve, change: np.ndarray, clear: np.ndarray) -> str:
+    """Such as `+0.8 at 15, −2.3 at 60`, of those that stand; `-` where none does."""
+    stand = np.flatnonzero(clear)
+    return ", ".join(f"{words.points(change[i])} at {curve.values[i]:g}" for i in stand) or "-"

@@ -55,9 +55,10 @@ def write_report(
         out.mkdir(parents=True, exist_ok=True)
         findings = find(study, out / "figures")
         parts = SECTIONS if study.groups else (how_it_was_made,)
-        written = [
+        sections = (
             part(findings) for part in progress.track(parts, task_id=task, description="writing")
-        ]
+        )
+        written = [section for section in sections if section]
         page = Page(
             "What each augmentation does", summary(findings), written, key_points(findings),
             warnings(findings),

@@ -116,42 +116,68 @@ class Rates:
         count = next(iter(groups.values())).shape[1]
         self._stratum = np.zeros(count, np.int64) if stratum is None else stratum.astype(np.int64)
         self._strata = strata
-        images = np.bincount(self._stratum, minlength=strata).astype(np.float64)
+        # Every stratum, and after them for every stratum all images outside it.
+        inside = np.bincount(self._stratum, minlength=strata).astype(np.float64)
+        images = np.concatenate([inside, count - inside])
         self._images = np.where(images > 0, images, np.nan)
         self._runs = {name: len(hits) for name, hits in groups.items()}
         self._share = {name: hits.mean(0) for name, hits in groups.items()}
         self._churn: dict[str, np.ndarray] = {}
-        self._run: dict[str, np.ndarray] = {}
+        self._rates: dict[str, np.ndarray] = {}
         for name, hits in groups.items():
             n, share = len(hits), self._share[name]
             if n > 1:
-                rates = np.stack([self._mean(run) for run in hits])
+                self._rates[name] = np.stack([self._mean(run) for run in hits])
                 self._churn[name] = self._mean(share * (1 - share)) * n / (n - 1)
-                self._run[name] = np.maximum(rates.var(0, ddof=1), self._churn[name] / self._images)
 
     def _mean(self, values: np.ndarray) -> np.ndarray:
-        """Mean over the images of each stratum, (strata,); NaN where it has none."""
-        return np.bincount(self._stratum, values, self._strata) / self._images
+        """Mean over the images in each stratum and outside it, (2 * strata,); NaN where none is."""
+        inside = np.bincount(self._stratum, values, self._strata)
+        sums: np.ndarray = np.concatenate([inside, values.sum() - inside])
+        return sums / self._images
 
     def rate(self, name: str) -> np.ndarray:
         """Mean rate of a group's runs in every stratum, (strata,); NaN where it is empty."""
-        return self._mean(self._share[name])
+        return self._mean(self._share[name])[: self._strata]
 
     def difference(self, group: str, other: str) -> Differences:
         """Rates of `group` minus those of `other`, (strata,). No variance where either has one run."""
+        return self._compared(group, other, outside=0)
+
+    def departure(self, group: str, other: str) -> Differences:
+        """The difference in each stratum minus the one in all other images together, (strata,).
+
+        It is 0 where a stratum goes with the rest, up or down. A run is compared with itself, so what
+        makes all of its strata better or worse at once is no noise. No variance where either group has
+        one run; NaN where a stratum has no image, or all of them.
+        """
+        return self._compared(group, other, outside=-1)
+
+    def _compared(self, group: str, other: str, outside: int) -> Differences:
+        """Each stratum's difference, and `outside` times that of all images outside it."""
         shift = self._share[group] - self._share[other]
-        mean = self._mean(shift)
+        each = self._mean(shift)
+        mean = self._added(each, outside)
         n = self._runs[group], self._runs[other]
         if min(n) < 2:
             nothing = np.full(self._strata, np.nan)
             return Differences(mean, nothing, nothing, nothing)
-        # A stratum of one image says nothing of others.
+        # One image says nothing of others.
         rest = np.where(self._images > 1, self._images - 1, np.nan)
-        observed = (self._mean(shift**2) - mean**2) * self._images / rest
+        observed = (self._mean(shift**2) - each**2) * self._images / rest
         seeds = self._churn[group] / n[0] + self._churn[other] / n[1]
         images = np.maximum(np.nan_to_num(observed - seeds), 0) / self._images
-        run = [self._run[name] / runs for name, runs in zip((group, other), n, strict=True)]
-        return _differences(mean, run, n, images)
+        run = []
+        for name, runs in zip((group, other), n, strict=True):
+            spread = self._added(self._rates[name], outside).var(0, ddof=1)
+            certain = self._added(self._churn[name] / self._images, abs(outside))
+            run.append(np.maximum(spread, certain) / runs)
+        return _differences(mean, run, n, self._added(images, abs(outside)))
+
+    def _added(self, values: np.ndarray, outside: int) -> np.ndarray:
+        """(..., 2 * strata) -> (..., strata): in each, and `outside` times what is outside it."""
+        within = values[..., : self._strata]
+        return within + outside * values[..., self._strata :] if outside else within
 
 
 def mcnemar(b: np.ndarray | int, c: np.ndarray | int) -> np.ndarray:
