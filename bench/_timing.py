@@ -110,5 +110,5 @@ def real_run(config: Config) -> Iterator[tuple[ImageDataModule, Classifier, pl.T
     data.setup("fit")
     classifier = build_classifier(config, data.classes)
     with TemporaryDirectory() as folder:
-        recorder = Recorder(config.trainer.log_every_n_steps)
+        recorder = Recorder()
         yield data, classifier, build_trainer(config, RunFolder(folder), data, recorder)

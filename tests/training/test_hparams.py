@@ -45,7 +45,7 @@ def test_a_sweep_is_one_table_with_a_row_a_run_and_every_column_filled(tmp_path,
     both = [f"final/{split}_{metric.name}" for metric in METRICS for split in ("test", "val")]
     assert sorted(names) == sorted(both)
     columns = [info.name for info in experiment.hparam_infos]
-    assert sorted(columns) == ["aug", "epochs", "lr", "model", "name", "seed"]
+    assert sorted(columns) == ["aug", "lr", "model", "seed"]
     request = api_pb2.ListSessionGroupsRequest(
         slice_size=100,
         allowed_statuses=[api_pb2.STATUS_UNKNOWN, api_pb2.STATUS_SUCCESS, api_pb2.STATUS_RUNNING],

@@ -124,3 +124,10 @@ def test_curves_hold_the_points_and_name_the_last():
     labels = [text.get_text() for text in axes.get_legend().get_texts()]
     assert labels == ["train  75.00%", "val  62.50%"]
     figure_array(curves_figure({"train": []}, "loss"))
+
+
+def test_text_for_tensorboard_is_larger_and_the_images_are_not():
+    plain, larger = (captioned_grid([[IMAGES[0]]], ["cat"], (), size) for size in (14, 28))
+    cell = np.s_[GAP : GAP + 128, GAP : GAP + 128]
+    np.testing.assert_array_equal(plain[cell], larger[cell])
+    assert larger.shape[1] - plain.shape[1] > 20

@@ -41,6 +41,12 @@ def main(arguments: Sequence[str]) -> None:
     folder = Path(*folders) if folders else Path("outputs")
     if not folder.is_dir():
         raise UserError(f"{folder}: there is no such folder")
+    if asked.port:  # a free one is TensorBoard's to choose
+        page = f"http://localhost:{asked.port}/"
+        print(f"{page}#images&tagFilter=gradcam   where the network looks, epoch by epoch")
+        print(
+            f"{page}#custom_scalars             curves, and the accuracy of each class", flush=True
+        )
     flags = ["--logdir", str(folder), "--samples_per_plugin", "images=1000"]
     flags += ["--host", "localhost", "--port", str(asked.port)]
     os.execv(sys.executable, [sys.executable, "-m", "tensorboard.main", *flags])

@@ -45,7 +45,7 @@ Every key of train.py can be given; a list of values, glob() or range() makes a 
 And these:
 
   samples=      images in each grid, the first of each class first; short for preview.samples [6]
-  draws=        augmented draws of each; short for preview.draws [6]
+  draws=        augmented draws of each; short for preview.draws [4]
   out=          folder to write to [outputs/previews/DATE_TIME_ID]
 """
 

@@ -243,9 +243,9 @@ def train_in_words(
         return result.objective
     get_console().print(results_table(result.metrics), markup=False)
     log.info(
-        "%s in %.0f s, %.0f training images/s\ntensorboard --logdir %s",
+        "%s in %.0f s, %.0f training images/s\naugcam board %s",
         result.metrics["status"], time.perf_counter() - began,
-        result.metrics["train_images_per_second"], folder,
+        result.metrics["train_images_per_second"], shlex.quote(str(folder)),
     )  # fmt: skip
     return result.objective
 

@@ -134,16 +134,15 @@ def _draw_confusion(
 def hparams_columns(config: Config) -> dict[str, float | str]:
     """A run's row in TensorBoard's HPARAMS table: few columns, the same in every run.
 
-    TensorBoard drops a column that one run lacks. What else was set is in the run's config; `name`
-    tells what was changed of the augmentation.
+    TensorBoard drops a column that one run lacks, and puts these before the accuracies: more would
+    push them off the page. What else was set is in the folder's name, its first column, and in the
+    run's config.
     """
     return {
-        "name": config.name,
         "aug": config.aug_name,
+        "lr": config.optim.lr,
         "model": config.model.label,
         "seed": config.seed,
-        "epochs": config.trainer.max_epochs,
-        "lr": config.optim.lr,
     }
 
 

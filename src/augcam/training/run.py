@@ -79,7 +79,7 @@ def train(config: Config, folder: RunFolder) -> RunResult:
         start_from_weights(classifier.network, config, len(data.classes))
     whiten_first_layer(config, classifier, data)
     check_target_layer(config, classifier, data)
-    recorder = Recorder(config.trainer.log_every_n_steps)
+    recorder = Recorder()
     trainer = build_trainer(config, folder, data, recorder)
     announce(config, folder, data, classifier, trainer)
     writes = trainer.is_global_zero and not config.trainer.fast_dev_run

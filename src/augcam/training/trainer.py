@@ -52,7 +52,7 @@ def build_trainer(
     preview = first_of_each_class(data.train_set.labels, config.preview.samples)
     callbacks: list[Callback] = [
         recorder,
-        FiniteLoss(config.trainer.log_every_n_steps),
+        FiniteLoss(),
         *([ProgressDisplay(recorder)] if show_bar else []),
         AugmentationPreview(
             data.train_set.images[preview],
@@ -80,7 +80,7 @@ def build_trainer(
         *checkpoints(config, folder),
     ]
     try:
-        return Trainer(
+        trainer = Trainer(
             **flags,
             default_root_dir=folder.path,
             logger=build_loggers(config, folder),
@@ -90,10 +90,20 @@ def build_trainer(
             enable_model_summary=False,
             use_distributed_sampler=False,  # the data module shards by itself
         )
+        interval = min(config.trainer.log_every_n_steps, _steps(trainer, data))
+        trainer.log_every_n_steps = interval  # type: ignore[attr-defined]
+        return trainer
     except MisconfigurationException as error:
         raise UserError(f"trainer: {' '.join(str(error).split())}") from None
     except (ValueError, TypeError, RuntimeError) as error:
         raise UserError(f"trainer: {' '.join(str(error).split())[:300]}") from None
+
+
+def _steps(trainer: Trainer, data: ImageDataModule) -> int:
+    """Batches of an epoch, at least 1; Lightning knows them only once training has begun."""
+    whole = len(data.train_set.labels) // (data.batch_size * trainer.world_size)
+    limit = trainer.limit_train_batches
+    return max(1, min(whole, limit) if isinstance(limit, int) else int(whole * limit))
 
 
 def build_loggers(config: Config, folder: RunFolder) -> list[Logger]:

@@ -25,6 +25,13 @@ CELL = 128  # small images are enlarged to about this many pixels
 CAPTION_WIDTH = 260  # captions wider than this many pixels are wrapped
 
 
+TEXT = 14  # pixels of the font
+
+
+# TensorBoard's page shrinks a picture to 320 pixels until it is clicked: the text must outlive that.
+TEXT_FOR_TENSORBOARD = 24
+
+
 INK, PAPER = (38, 38, 38), (255, 255, 255)
 
 
@@ -47,6 +54,7 @@ def captioned_grid(
     rows: Sequence[Sequence[np.ndarray]],
     captions: Sequence[str],
     headings: Sequence[str] = (),
+    text_size: int = TEXT,
 ) -> np.ndarray:
     """A grid of images with a caption to the right of each row and a heading over each column.
 
@@ -57,6 +65,7 @@ def captioned_grid(
         rows: uint8 images (H, W, 3); sizes may differ, and rows may be of different lengths.
         captions: one per row, may hold line breaks.
         headings: one per column, or none.
+        text_size: of captions and headings, in pixels.
 
     Returns:
         uint8 (height, width, 3).
@@ -75,14 +84,15 @@ def captioned_grid(
     # Headings of tiny cells would be broken within words.
     width = max(width, CELL // 2)
 
-    texts = [_wrapped(caption, CAPTION_WIDTH) for caption in captions]
-    titles = [_wrapped(heading, width) for heading in headings]
-    title_height = max((_text_size(title)[1] for title in titles), default=0)
+    font = _font(text_size)
+    texts = [_wrapped(caption, CAPTION_WIDTH, font) for caption in captions]
+    titles = [_wrapped(heading, width, font) for heading in headings]
+    title_height = max((_extent(title, font)[1] for title in titles), default=0)
     heights = [
-        max(_text_size(text)[1], *(factor * image.shape[0] for image in row))
+        max(_extent(text, font)[1], *(factor * image.shape[0] for image in row))
         for row, text in zip(rows, texts, strict=True)
     ]
-    caption_width = max(_text_size(text)[0] for text in texts)
+    caption_width = max(_extent(text, font)[0] for text in texts)
 
     top = GAP + (title_height + GAP if title_height else 0)
     left = GAP + columns * (width + GAP)
@@ -102,10 +112,10 @@ def captioned_grid(
     for column, title in enumerate(titles):
         x = GAP + column * (width + GAP) + width // 2
         bottom = GAP + title_height
-        draw.multiline_text((x, bottom), title, INK, _font(), anchor="md", align="center")
+        draw.multiline_text((x, bottom), title, INK, font, anchor="md", align="center")
     y = top
     for text, height in zip(texts, heights, strict=True):
-        draw.multiline_text((left + GAP, y + height / 2), text, INK, _font(), anchor="lm")
+        draw.multiline_text((left + GAP, y + height / 2), text, INK, font, anchor="lm")
         y += height + GAP
     return np.asarray(picture)
 
@@ -115,6 +125,7 @@ def augmentation_grid(
     captions: Sequence[str],
     augment: Callable[[np.ndarray, int, int], np.ndarray],
     draws: int,
+    text_size: int = TEXT,
 ) -> np.ndarray:
     """Raw images beside several augmented draws of each.
 
@@ -123,6 +134,7 @@ def augmentation_grid(
         captions: one per image.
         augment: (image, number of the draw, number of the image) to the augmented image.
         draws: of each image.
+        text_size: of captions and headings, in pixels.
 
     Returns:
         uint8 (height, width, 3).
@@ -132,7 +144,7 @@ def augmentation_grid(
         for index, image in enumerate(images)
     ]
     headings = ["raw", *(f"draw {number}" for number in range(1, draws + 1))]
-    return captioned_grid(rows, captions, headings)
+    return captioned_grid(rows, captions, headings, text_size)
 
 
 def png_bytes(picture: Image.Image, optimize: bool = False) -> bytes:
@@ -147,38 +159,38 @@ def save_png(picture: np.ndarray, path: Path) -> None:
     write_atomically(path, png_bytes(Image.fromarray(picture)))
 
 
-@lru_cache(maxsize=1)
-def _font() -> ImageFont.FreeTypeFont:
+@lru_cache
+def _font(size: int) -> ImageFont.FreeTypeFont:
     # DejaVu comes with matplotlib and has arrows and most scripts; Pillow's own font has neither.
     path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
-    return ImageFont.truetype(str(path), size=14)
+    return ImageFont.truetype(str(path), size)
 
 
-def _text_size(text: str) -> tuple[int, int]:
+def _extent(text: str, font: ImageFont.FreeTypeFont) -> tuple[int, int]:
     """Width and height of a text in pixels, over all its lines; (0, 0) for an empty one."""
     if not text:
         return 0, 0
     draw = ImageDraw.Draw(Image.new("1", (1, 1)))
-    left, top, right, bottom = draw.multiline_textbbox((0, 0), text, _font())
+    left, top, right, bottom = draw.multiline_textbbox((0, 0), text, font)
     return round(right - left), round(bottom - top) + 2
 
 
-def _wrapped(text: str, width: int) -> str:
+def _wrapped(text: str, width: int, font: ImageFont.FreeTypeFont) -> str:
     """The text with lines of at most `width` pixels, broken at spaces, within words at need."""
     lines = []
     for paragraph in text.split("\n"):
         line = ""
         for word in paragraph.split(" "):
             together = f"{line} {word}" if line else word
-            if _font().getlength(together) <= width:
+            if font.getlength(together) <= width:
                 line = together
                 continue
             if line:
                 lines.append(line)
             line = word
-            while _font().getlength(line) > width:
+            while font.getlength(line) > width:
                 fits = len(line)
-                while fits > 1 and _font().getlength(line[:fits]) > width:
+                while fits > 1 and font.getlength(line[:fits]) > width:
                     fits -= 1
                 lines.append(line[:fits])
                 line = line[fits:]

@@ -55,9 +55,9 @@ def drawn(monkeypatch):
     seen = []
     real = panels.captioned_grid
 
-    def spy(rows, captions, headings):
+    def spy(rows, captions, *others):
         seen.append((rows, captions))
-        return real(rows, captions, headings)
+        return real(rows, captions, *others)
 
     monkeypatch.setattr(panels, "captioned_grid", spy)
     return seen

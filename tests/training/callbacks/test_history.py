@@ -3,7 +3,11 @@
 import time
 
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
+from tensorboard.plugins.custom_scalar.metadata import CONFIG_SUMMARY_TAG
 
+from augcam.data.datasets.shapes import CLASSES
 from augcam.data.loader import AugmentedBatches
 from augcam.training.callbacks import history
 from augcam.training.callbacks.checkpoints import AtomicCheckpoints
@@ -57,3 +61,29 @@ def test_checkpoints_validation_and_pictures_are_no_training_time(tmp_path, take
     # Ten images a step; one second for the batch, one for the step.
     assert result.metrics["train_images_per_second"] == pytest.approx(5.0)
     assert result.metrics["wall_seconds"] > 3000
+
+
+@pytest.mark.parametrize("holdout", [20, 0])
+def test_every_line_of_the_dashboard_is_there_and_has_a_chart_of_its_own(tmp_path, holdout):
+    """TensorBoard has one colour a run: two lines of a run in one chart could not be told apart."""
+    tiny_run(tmp_path / "run", f"data.holdout={holdout}")
+    events = EventAccumulator(str(tmp_path / "run")).Reload()
+    layout = Layout.FromString(events.Tensors(CONFIG_SUMMARY_TAG)[0].tensor_proto.string_val[0])
+    charts = [chart for category in layout.category for chart in category.chart]
+    scalars = set(events.Tags()["scalars"])
+    for chart in charts:
+        (series,) = chart.margin.series
+        assert {series.value, series.lower, series.upper} <= scalars
+    of_classes = {c.margin.series[0].value for c in charts if c.title in CLASSES}
+    assert of_classes == {tag for tag in scalars if "/accuracy_class/" in tag}
+    main = {chart.margin.series[0].value for chart in layout.category[0].chart}
+    split = "val" if holdout else "train"
+    assert main == {f"{split}/accuracy", f"{split}/loss"}
+
+
+def test_a_short_epoch_is_logged_at_its_own_pace(tmp_path, recwarn):
+    """Lightning warned in every job with fewer batches an epoch than `trainer.log_every_n_steps`."""
+    tiny_run(tmp_path / "run", "trainer.limit_train_batches=0.5", "data.batch_size=5")
+    assert not [w for w in recwarn if "log_every_n_steps" in str(w.message)]
+    events = EventAccumulator(str(tmp_path / "run")).Reload()
+    assert len(events.Scalars("train/step_loss")) == 3  # the first of two batches, in three epochs

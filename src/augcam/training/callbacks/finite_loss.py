@@ -20,13 +20,12 @@ class NonFiniteError(RunError):
 class FiniteLoss(Callback):
     """Raises `NonFiniteError` when a training, validation or test loss is infinite or NaN.
 
-    On a GPU the losses are looked at every `every_n_steps` steps and at each epoch's end, before its
-    checkpoint: looking at each would make the host wait. The step that is named is the first bad one.
-    Several ranks look at the epoch's end alone, and stop together.
+    On a GPU the losses are looked at every `trainer.log_every_n_steps` steps and at each epoch's end,
+    before its checkpoint: looking at each would make the host wait. The step that is named is the first
+    bad one. Several ranks look at the epoch's end alone, and stop together.
     """
 
-    def __init__(self, every_n_steps: int) -> None:
-        self.every_n_steps = every_n_steps
+    def __init__(self) -> None:
         self._first: torch.Tensor | None = (
             None  # the first bad step, on the device; inf: none so far
         )
@@ -46,7 +45,7 @@ class FiniteLoss(Callback):
         step = torch.where(torch.isfinite(loss), math.inf, float(trainer.global_step))
         self._first = torch.minimum(self._first, step)
         last = batch_idx + 1 >= trainer.num_training_batches
-        often = loss.device.type == "cpu" or batch_idx % self.every_n_steps == 0
+        often = loss.device.type == "cpu" or batch_idx % trainer.log_every_n_steps == 0  # type: ignore[attr-defined]
         if last or (often and trainer.world_size == 1):
             self._look(trainer)
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from augcam.explain.cam import GradCAM
 from augcam.explain.overlay import overlay
 from augcam.training.callbacks.pictures import epochs_done, keep_picture, log_image, log_scalars
-from augcam.viz.grid import captioned_grid, denormalize
+from augcam.viz.grid import TEXT_FOR_TENSORBOARD, captioned_grid, denormalize
 
 
 class GradCamPanels(Callback):
@@ -165,7 +165,7 @@ class GradCamPanels(Callback):
         ):
             if not rows[part]:
                 continue  # nothing is wrong any more
-            picture = captioned_grid(rows[part], captions[part], headings)
+            picture = captioned_grid(rows[part], captions[part], headings, TEXT_FOR_TENSORBOARD)
             log_image(trainer, f"gradcam/{name}", picture, epochs_done(trainer))
             if not trainer.fast_dev_run:  # type: ignore[attr-defined]
                 keep_picture(picture, self.figures / f"gradcam_{name}.png")

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
@@ -20,15 +20,14 @@ class Recorder(Callback):
     """Keeps the run's history and speed, and gives its scalars to the loggers.
 
     Epoch scalars stand at the epoch's number (from 1), `lr` and `train/step_loss` at the optimizer
-    step, every `log_every_n_steps`. `history` has one flat row an epoch; it survives a resume, and so
-    do the clocks.
+    step, every `trainer.log_every_n_steps`. `history` has one flat row an epoch; it survives a resume,
+    and so do the clocks.
 
     The first of the callbacks: what the others do after a batch, after validation and at an epoch's
     end (pictures, checkpoints) is no part of `train_seconds`.
     """
 
-    def __init__(self, log_every_n_steps: int) -> None:
-        self.log_every_n_steps = log_every_n_steps
+    def __init__(self) -> None:
         self.history: list[dict[str, float]] = []
         self.images = 0
         self.train_seconds = 0.0
@@ -68,7 +67,8 @@ class Recorder(Callback):
         self._mark = time.perf_counter()  # an epoch that goes on in its middle has no start
         writer = tensorboard(trainer)
         if writer and not self.history:
-            writer.add_custom_scalars(_LAYOUT)
+            assert isinstance(pl_module, Classifier)
+            writer.add_custom_scalars(layout(pl_module.classes, trainer.enable_validation))
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: pl.LightningModule) -> None:
         self._mark = time.perf_counter()  # by now the checkpoints of the epoch before are written
@@ -77,7 +77,7 @@ class Recorder(Callback):
         self, trainer: Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         # Before the step: after a OneCycle's last step the stored rate is past the end of the cycle.
-        if batch_idx % self.log_every_n_steps == 0:
+        if batch_idx % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             log_scalars(trainer, {"lr": learning_rate(trainer)}, trainer.global_step)
 
     def on_train_batch_end(
@@ -96,7 +96,7 @@ class Recorder(Callback):
         if self._mark is not None:
             self.train_seconds += now - self._mark
             self.images += len(batch[1]) * trainer.world_size
-        if trainer.is_global_zero and batch_idx % self.log_every_n_steps == 0:
+        if trainer.is_global_zero and batch_idx % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             loss = float(outputs["loss"]) * trainer.accumulate_grad_batches  # Lightning divided it
             log_scalars(trainer, {"train/step_loss": loss}, trainer.global_step)
         self._mark = time.perf_counter()
@@ -133,10 +133,24 @@ def epoch_line(row: Mapping[str, float], epochs: int, images_per_second: float) 
     return "  ".join(parts)
 
 
-_LAYOUT = {
-    "AugCAM": {
-        "loss": ["Multiline", ["train/loss$", "val/loss$"]],
-        "accuracy": ["Multiline", ["train/accuracy$", "val/accuracy$"]],
-        "accuracy of each class": ["Multiline", ["val/accuracy_class/.*"]],
+def layout(classes: Sequence[str], validates: bool) -> dict[str, dict[str, list[Any]]]:
+    """The charts of TensorBoard's Custom scalars page: loss, accuracy, and the accuracy of each class.
+
+    TensorBoard gives a run one colour and smooths lines. A margin chart has a line and a shaded band,
+    and shows the numbers as they are: validation is the line, and the band reaches to training. A chart
+    of its own for each class keeps the runs' colours apart, and its band is empty.
+    """
+    if not validates:
+        return {"AugCAM": {name: _margin(f"train/{name}") for name in ("accuracy", "loss")}}
+    of_each = {name: _margin(f"val/accuracy_class/{name}") for name in classes}
+    return {
+        "AugCAM": {
+            f"{name}: validation, shaded to training": _margin(f"val/{name}", f"train/{name}")
+            for name in ("accuracy", "loss")
+        },
+        "validation accuracy of each class": of_each,
     }
-}
+
+
+def _margin(line: str, band: str = "") -> list[Any]:
+    return ["Margin", [line, band or line, line]]

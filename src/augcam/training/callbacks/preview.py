@@ -12,7 +12,7 @@ from pytorch_lightning import Callback, Trainer
 from augcam.data.augment.mix import Mix
 from augcam.data.augment.pipeline import Pipeline
 from augcam.training.callbacks.pictures import keep_picture, log_image
-from augcam.viz.grid import augmentation_grid
+from augcam.viz.grid import TEXT, TEXT_FOR_TENSORBOARD, augmentation_grid
 
 
 class AugmentationPreview(Callback):
@@ -46,7 +46,10 @@ class AugmentationPreview(Callback):
             return
         if trainer.current_epoch > 0:
             return
-        picture = preview_picture(self.images, self.labels, self.classes, self.pipeline, self.draws)
+        picture = preview_picture(
+            self.images, self.labels, self.classes, self.pipeline, self.draws, self.mix,
+            text_size=TEXT_FOR_TENSORBOARD,
+        )  # fmt: skip
         log_image(trainer, "augmentation/preview", picture, 0)
         keep_picture(picture, self.path)
 
@@ -58,6 +61,7 @@ def preview_picture(
     pipeline: Pipeline,
     draws: int,
     mix: Mix | None = None,
+    text_size: int = TEXT,
 ) -> np.ndarray:
     """Raw images, uint8 (N, H, W, 3), beside augmented draws of each: uint8 (height, width, 3).
 
@@ -80,7 +84,9 @@ def preview_picture(
             for index, row in enumerate(parts):
                 captions[index] += f"\n{draw + 1}: {_in_shares(row, classes)}"
 
-    return augmentation_grid(images, captions, lambda _, draw, index: drawn[draw][index], draws)
+    return augmentation_grid(
+        images, captions, lambda _, draw, index: drawn[draw][index], draws, text_size
+    )
 
 
 def _in_shares(shares: torch.Tensor, classes: Sequence[str]) -> str:
