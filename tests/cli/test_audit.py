@@ -22,6 +22,9 @@ def test_a_run_is_audited(tmp_path, capfd):
         assert one["images"] == 6
         assert name in capfd.readouterr().out or one["verdict"] == "undecided"
     assert written["settings"]["images"] == 60
+    page = (folder / "audit.html").read_text(encoding="utf-8")
+    assert "60 test images" in page
+    assert all(name in page for name in written["classes"])
 
 
 @pytest.mark.parametrize(

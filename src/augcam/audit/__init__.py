@@ -8,6 +8,9 @@ interventions.py  a part of an image pasted into images of other classes
 nuisance.py       a property of the whole image set to another class's value
 verdict.py        the decision
 measure.py        all of it for one network
+words.py          a verdict as a sentence
+advice.py         what to do about it, as a command
+pictures.py, gallery.py, page.py    audit.html
 """
 
 from augcam.audit.measure import Audit, audit

@@ -2,23 +2,21 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 from rich import get_console
 
-from augcam.atomic import write_atomically
+from augcam.atomic import remove_leftovers, write_atomically
 from augcam.cli.arguments import options
 from augcam.runs.run_folder import RunFolder
 from augcam.viz.terminal import progress_bars
 
-if TYPE_CHECKING:
-    from augcam.audit.measure import ClassAudit
-
 USAGE = """
 Ask of each class whether the network goes by the object or by what merely comes with it: parts and
 properties of its images are put into images of other classes, and what makes the network say the class
-there is named. Writes DIR/audit.json. docs/audit.md has the verdicts' meaning and their error rates.
+there is named. Writes DIR/audit.html, a page with pictures of each verdict and every image, and
+DIR/audit.json. docs/audit.md has the verdicts' meaning and their error rates.
 
   augcam audit run=DIR
   augcam audit run=DIR n=2000        more of the test images
@@ -47,6 +45,8 @@ def main(arguments: list[str]) -> None:
     folder.require_writable()
 
     from augcam.audit import audit
+    from augcam.audit.page import write_audit_page
+    from augcam.audit.words import sentence
     from augcam.data.datasets.base import ImageSet
     from augcam.runs.finished_run import open_run, run_source
 
@@ -64,26 +64,20 @@ def main(arguments: list[str]) -> None:
             images=asked.n,
             progress=lambda images: progress.advance(task, images),
         )
+        config = folder.config()
         write_atomically(folder.audit_file, json.dumps(result.to_json(), indent=1) + "\n")
+        remove_leftovers(folder.audit)
+        write_audit_page(
+            folder.audit_page,
+            folder.audit,
+            result,
+            title=f"By what {config.name} knows each class",
+            summary=f"{config.model.label} on {config.data.name}, {result.settings['images']:,} test "
+            f"images, {result.settings['accuracy']:.1%} of them correct.",
+            recorded=folder.overrides(),
+            there=config.aug,
+        )
     console = get_console()
-    for line in [*map(sentence, result.classes), str(folder.audit_file)]:
+    size = result.subject.size
+    for line in [*(sentence(one, size) for one in result.classes), str(folder.audit_page)]:
         console.print(line, soft_wrap=True, markup=False, highlight=False)
-
-
-def sentence(one: "ClassAudit") -> str:
-    """The verdict on a class in a line: what was found, and how often it makes the network say so."""
-    words = f"{one.name}: {one.verdict.replace('_', ' ')}"
-    if one.verdict not in ("shortcut", "context"):
-        return f"{words} ({one.reason})"
-    cause = one.patch or one.found
-    assert cause is not None  # these two verdicts rest on one
-    if one.patch is None or one.patch.region is None:
-        where = one.found.name if one.found else "a small part, anywhere in the image"
-    else:
-        top, left, bottom, right = one.patch.region.box
-        where = f"rows {top} to {bottom}, columns {left} to {right}"
-    return (
-        f"{words}: {where}. Put into images of other classes it makes the network say {one.name} in "
-        f"{cause.effect.follow_rate:.0%}, its control in {cause.effect.control_rate:.0%} "
-        f"(adjusted p {one.p:.2g})"
-    )

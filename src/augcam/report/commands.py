@@ -5,10 +5,6 @@ from collections.abc import Iterable
 from itertools import chain
 from typing import TYPE_CHECKING
 
-import yaml
-
-from augcam.runs.run_folder import RunFolder
-
 if TYPE_CHECKING:
     from augcam.report.load import Run
 
@@ -25,7 +21,7 @@ def sweep_commands(
     """
     asked: dict[tuple[str, ...], dict[str, list[int]]] = {}
     for run in chain(*groups.values()):
-        overrides = _overrides(run.folder)
+        overrides = run.folder.overrides()
         if overrides is None:
             continue
         aug = next((o for o in overrides if o.startswith("aug=")), "")
@@ -48,13 +44,3 @@ def sweep_commands(
             written = " ".join(shlex.quote(word) for word in (*words, *rest))
             lines.append(f"python train.py {several}{written}")
     return lines
-
-
-def _overrides(folder: RunFolder) -> list[str] | None:
-    """What the command that made a run changed; None where it cannot be read."""
-    path = folder.overrides_file
-    try:
-        read = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
-    except (OSError, ValueError, RecursionError, yaml.YAMLError):
-        return None
-    return [str(line) for line in read] if isinstance(read, list) else None

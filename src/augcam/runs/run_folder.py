@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import yaml
 from filelock import FileLock, Timeout
 from omegaconf import OmegaConf
 
@@ -35,7 +36,7 @@ class RunFolder:
         figures: pictures of the training, as PNG files.
         explanations: what `augcam explain` writes.
         evaluation_file, evaluation_arrays: what `augcam evaluate` measured, the arrays written first.
-        audit_file, audit: what `augcam audit` measured, and its pictures.
+        audit_file, audit_page, audit: what `augcam audit` measured, its page, and its pictures.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -56,6 +57,7 @@ class RunFolder:
         self.evaluation_file = self.path / "evaluation.json"
         self.evaluation_arrays = self.path / "evaluation.npz"
         self.audit_file = self.path / "audit.json"
+        self.audit_page = self.path / "audit.html"
         self.audit = self.path / "audit"
         self._lock_file = self.path / ".lock"  # of training
 
@@ -104,6 +106,15 @@ class RunFolder:
         """Write Hydra's own record of this start: its settings, and where they came from."""
         self.hydra_file.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(self.hydra_file, OmegaConf.to_yaml(OmegaConf.create({"hydra": hydra})))
+
+    def overrides(self) -> list[str] | None:
+        """What the command that began the run changed; None where it cannot be read."""
+        path = self.overrides_file
+        try:
+            read = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
+        except (OSError, ValueError, RecursionError, yaml.YAMLError):
+            return None
+        return [str(line) for line in read] if isinstance(read, list) else None
 
     def refuse_links(self) -> None:
         """Refuse a folder whose files are elsewhere: what is written into it would land there.

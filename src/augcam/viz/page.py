@@ -73,13 +73,20 @@ class Warnings:
 
 
 @dataclass(frozen=True)
+class Embedded:
+    """HTML of our own, as it is; nothing in it may come from a run. Left out of Markdown."""
+
+    html: str
+
+
+@dataclass(frozen=True)
 class Row:
     """Tables and pictures side by side where there is room, else one below the other."""
 
     blocks: Sequence[Table | Picture]
 
 
-Block = str | Table | Picture | Warnings | Row  # a str is Markdown
+Block = str | Table | Picture | Warnings | Row | Embedded  # a str is Markdown
 
 
 @dataclass(frozen=True)
@@ -154,7 +161,7 @@ def _templates() -> Environment:
         "plain": markdown.plain,
         "bullets": markdown.bullets,
     }
-    for kind in (Table, Picture, Warnings, Row):
+    for kind in (Table, Picture, Warnings, Row, Embedded):
         templates.tests[kind.__name__.lower()] = lambda block, kind=kind: isinstance(block, kind)
     return templates
 

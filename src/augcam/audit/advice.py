@@ -1,0 +1,80 @@
+"""What to do about a cue: the augmentation or the crop that is aimed at it, as overrides of train.py."""
+
+import shlex
+from collections.abc import Collection, Sequence
+
+from augcam.audit.interventions import Region
+from augcam.audit.measure import ClassAudit
+
+# What varies a property at random, so that it tells nothing: the operation and its settings.
+_AGAINST = {
+    "brightness": ("brightness_contrast", {"brightness_limit": "0.5", "p": "1"}),
+    "contrast": ("brightness_contrast", {"contrast_limit": "0.5", "p": "1"}),
+    "colour": ("color_jitter", {"hue": "[-0.5,0.5]", "saturation": "[0.5,1.5]", "p": "1"}),
+    "sharpness": ("blur", {"blur_limit": "[3,5]", "p": "0.5"}),
+    "texture": ("blur", {"blur_limit": "[3,5]", "p": "0.5"}),
+}
+_JPEG = "+aug.jpeg={_target_: albumentations.ImageCompression, quality_range: [10, 95], p: 1}"
+
+# A crop takes away at most so much of a side: beyond, the object would go too.
+_MOST_CROPPED = 0.25
+
+# Of the command that made a run: what named it and its folder, and does not belong to the next.
+_OF_ONE_RUN = ("hydra.", "name=", "~", "+hydra.")
+
+
+def overrides(one: ClassAudit, size: tuple[int, int], there: Collection[str]) -> list[str]:
+    """What to add to the command that trained the network; none where the verdict names no cause.
+
+    Args:
+        size: (H, W) of the images in pixels.
+        there: the names in the run's own pipeline.
+    """
+    if one.verdict not in ("shortcut", "context"):
+        return []
+    if one.patch is not None:
+        if one.patch.region is not None and (crop := _crop(one.patch.region, size)):
+            return [crop]
+        box = (one.patch.region or one.patch.regions[0]).box
+        side = 2 * max(box[2] - box[0], box[3] - box[1])
+        largest = max(2, min(side, min(size) // 2))
+        hole = f"[{max(1, largest // 2)},{largest}]"
+        settings = {"num_holes_range": "[1,3]", "p": "1"}
+        settings |= {"hole_height_range": hole, "hole_width_range": hole}
+        return _operation("cutout", settings, there)
+    assert one.found is not None  # these two verdicts rest on one
+    if one.found.name == "blocks":
+        return [_JPEG]
+    return _operation(*_AGAINST[one.found.name], there)
+
+
+def command(recorded: Sequence[str], added: Sequence[str]) -> str:
+    """The command that trains the same network with `added`, for a shell.
+
+    Args:
+        recorded: the overrides that the run began with.
+    """
+    kept = [one for one in recorded if not one.startswith(_OF_ONE_RUN)]
+    return " ".join(["python train.py", *map(shlex.quote, [*kept, *added])])
+
+
+def _crop(region: Region, size: tuple[int, int]) -> str:
+    """The crop of the one side that takes the region away; empty where it would take too much."""
+    if region.frame:
+        cut = [region.frame] * 4
+    else:
+        top, left, bottom, right = region.box
+        depths = [bottom / size[0], 1 - left / size[1], 1 - top / size[0], right / size[1]]
+        nearest = depths.index(min(depths))
+        if depths[nearest] > _MOST_CROPPED:
+            return ""
+        cut = [0, 0, 0, 0]
+        cut[nearest] = (bottom, size[1] - left, size[0] - top, right)[nearest]
+    pixels = ", ".join(str(-depth) for depth in cut)
+    arguments = f"px: [{pixels}], keep_size: true, p: 1"
+    return f"+aug.crop_away={{_target_: albumentations.CropAndPad, {arguments}}}"
+
+
+def _operation(name: str, settings: dict[str, str], there: Collection[str]) -> list[str]:
+    added = [] if name in there else [f"+aug/op@aug.{name}={name}"]
+    return [*added, *(f"aug.{name}.{key}={value}" for key, value in settings.items())]

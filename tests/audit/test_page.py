@@ -1,0 +1,135 @@
+"""audit.html: what it says, that it needs nothing from elsewhere, and that its advice can be run."""
+
+import json
+import re
+import shlex
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from augcam.audit import advice, audit
+from augcam.audit.gallery import gallery
+from augcam.audit.interventions import Effect, Patch, Region
+from augcam.audit.measure import ClassAudit
+from augcam.audit.nuisance import PROPERTIES, GivesAway
+from augcam.audit.page import write_audit_page
+from augcam.audit.verdict import PropertyEffect
+from augcam.audit.words import place, sentence
+from augcam.config.compose import compose
+from augcam.config.schema import validate
+from augcam.data.datasets.base import ImageSet
+
+SIZE = (32, 32)
+EFFECT = Effect(0.97, 0.02, 1e-9, 64)
+NAMES = ("</script><b>red</b>", "green", "blue")
+
+
+class Tagged(nn.Module):
+    """Names the brightest channel, or class 0 where the upper left corner is white; has a layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Conv2d(3, 4, 4, stride=4, bias=False)
+        weight = torch.zeros(4, 3, 4, 4)
+        weight[range(3), range(3)] = 1 / 16
+        weight[3] = 1 / 48
+        self.features.weight.data = weight
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        cells = self.features(images)
+        colours = cells[:, :3].mean((2, 3)) * 20
+        tag = torch.relu(cells[:, 3, 0, 0] - 0.95) * 400
+        return torch.cat([colours[:, :1] + tag[:, None], colours[:, 1:]], 1)
+
+
+@pytest.fixture(scope="module")
+def result():
+    random = np.random.default_rng(0)
+    labels = np.arange(150) % 3
+    images = random.integers(60, 160, (150, 32, 32, 3)).astype(np.uint8)
+    images[np.arange(150), :, :, labels] += 12
+    images[labels == 0, :4, :4] = 255
+    plain = {"class_names": NAMES, "mean": (0.0,) * 3, "std": (1.0,) * 3}
+    return audit(Tagged(), ImageSet(images, labels), **plain)
+
+
+def test_the_page_has_verdict_pictures_and_a_command_and_loads_nothing(result, tmp_path):
+    path = tmp_path / "audit.html"
+    given = {"title": "By what", "summary": "A network.", "recorded": ["data=shapes", "name=a"]}
+    write_audit_page(path, tmp_path / "audit", result, **given)
+    page = path.read_text(encoding="utf-8")
+    first = result.classes[0]
+    assert first.verdict == "shortcut"
+    assert "makes the network say" in page
+    assert "python train.py data=shapes" in page
+    assert "name=a" not in page
+    assert page.count("<img") == len(list((tmp_path / "audit").glob("*.png"))) >= 2
+    assert re.findall(r'(?:src=|href=)"(?!data:|#)|url\((?!data:)|@import', page) == []
+    assert "http://" not in page
+    assert "https://" not in page
+    assert "<b>red</b>" not in page
+
+
+def test_the_gallery_has_every_image_with_its_numbers(result):
+    html = gallery(result)
+    found = re.search(r'<script type="application/json" id="samples">(.*?)</script>', html)
+    content = json.loads(found[1])
+    subject = result.subject
+    assert content["classes"] == list(NAMES)
+    assert [one["label"] for one in content["samples"]] == subject.labels.tolist()
+    assert [one["predicted"] for one in content["samples"]] == subject.predicted.tolist()
+    for one in content["samples"]:
+        assert one["confidence"] == pytest.approx(subject.confidence[one["number"]], abs=1e-4)
+        assert (one["region"] is None) == (one["predicted"] != 0)
+        assert 0 <= one["border"] <= 1
+    columns, rows = content["grid"]
+    assert columns * rows >= 150
+
+
+def test_a_sentence_has_the_place_and_the_figures():
+    patch = Patch(EFFECT, True, Region((0, 28, 4, 32)), np.arange(3), [], 1.0, 1.0, 16 / 1024)
+    one = ClassAudit("ship", "shortcut", "", 100, patch, None, 0.5, 1e-9, evidence=0.83)
+    said = sentence(one, SIZE)
+    assert "4x4 pixels in the upper right corner (rows 0 to 4, columns 28 to 32)" in said
+    assert "83% of the evidence on 1.6% of the image" in said
+    assert 'say "ship" in 97%' in said
+    assert "its control does in 2%" in said
+    assert "in the middle (" in place(Region((14, 14, 18, 18)), SIZE)
+    assert "the middle of the lower side" in place(Region((30, 0, 32, 32)), SIZE)
+
+
+def caused(patch: Patch | None, name: str) -> ClassAudit:
+    away = GivesAway(0.9, 0.01, np.arange(3))
+    found = PropertyEffect(name, away, EFFECT, 0.5) if name else None
+    return ClassAudit("ship", "shortcut", "", 100, patch, found)
+
+
+@pytest.mark.parametrize("there", [(), ("cutout", "blur", "color_jitter", "brightness_contrast")])
+@pytest.mark.parametrize("name", [*PROPERTIES, "corner", "middle", "anywhere"])
+def test_what_to_do_is_a_command_that_train_takes(name, there):
+    boxes = {"corner": (0, 28, 4, 32), "middle": (14, 14, 18, 18), "anywhere": (3, 9, 11, 17)}
+    patch = None
+    if name in boxes:
+        region = Region(boxes[name])
+        fixed = name != "anywhere"
+        patch = Patch(EFFECT, fixed, region if fixed else None, np.arange(1), [region], 1, 1, 0.02)
+    added = advice.overrides(caused(patch, "" if patch else name), SIZE, there)
+    base = ["data=shapes", "aug=none", *(f"+aug/op@aug.{one}={one}" for one in there)]
+    line = advice.command(["hydra.run.dir=x", *base], added)
+    assert "hydra" not in line
+    words = shlex.split(line)
+    assert words[:2] == ["python", "train.py"]
+    before, after = validate(compose(base)), validate(compose(words[2:]))
+    assert after.aug != before.aug
+
+
+def test_a_part_at_the_edge_is_cropped_away_on_its_own_side():
+    patch = Patch(EFFECT, True, Region((29, 0, 32, 32)), np.arange(1), [], 1, 1, 0.1)
+    (crop,) = advice.overrides(caused(patch, ""), SIZE, ())
+    assert "px: [0, 0, -3, 0]" in crop
+
+
+def test_where_nothing_was_named_there_is_nothing_to_do():
+    assert advice.overrides(ClassAudit("ship", "look", "", 100), SIZE, ()) == []
