@@ -96,6 +96,7 @@ class ShapesConfig(_Loader):
     train_size: int = Field(ge=20)
     test_size: int = Field(ge=10)
     shortcut: Fraction
+    orientation_pair: bool = False
 
     @model_validator(mode="after")
     def _leaves_training_images(self) -> "ShapesConfig":

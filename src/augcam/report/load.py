@@ -32,7 +32,10 @@ _NOT_COMPARED = ("name", "seed", *FREE_TO_CHANGE)
 _AUGMENTATION = ("aug.", "aug_strength", "mix.", "transforms")
 
 # What makes two test sets, splits or kinds of image: runs that differ here are not averaged.
-_DATA = ("name", "holdout", "image_size", "seed", "train_size", "test_size", "shortcut")
+_DATA = (
+    "name", "holdout", "image_size", "seed", "train_size", "test_size", "shortcut",
+    "orientation_pair",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,9 @@ def build_source(config: Config) -> ImageDataset:
     if isinstance(data, CIFARConfig):
         return (CIFAR10 if data.name == "cifar10" else CIFAR100)(data.root)
     if isinstance(data, ShapesConfig):
-        return Shapes(data.seed, data.train_size, data.test_size, data.shortcut)
+        return Shapes(
+            data.seed, data.train_size, data.test_size, data.shortcut, data.orientation_pair
+        )
     if isinstance(data, FolderConfig):
         return ImageFolder(data.root, data.image_size, data.split, data.memory_gb, data.cache)
     if isinstance(data, TorchvisionConfig):

@@ -123,3 +123,34 @@ def test_the_source_states_mean_and_std_of_its_training_images():
 def test_a_share_beyond_one_is_refused():
     with pytest.raises(UserError, match=r"shortcut=1\.5"):
         Shapes(shortcut=1.5)
+
+
+def test_of_the_orientation_pair_nothing_but_the_arrows_place_changes(drawn):
+    images, labels, masks = shapes.draw("train", seed=3, size=300, orientation_pair=True)
+    names = shapes.class_names(orientation_pair=True)
+    assert [(old, new) for old, new in zip(shapes.CLASSES, names, strict=True) if old != new] == [
+        ("arrow", "bowtie")
+    ]
+    others = labels != names.index("bowtie")
+    assert np.array_equal(labels, drawn[1])
+    assert np.array_equal(images[others], drawn[0][others])
+    assert np.array_equal(masks[others], drawn[2][others])
+    assert Shapes(orientation_pair=True).fingerprint() != Shapes().fingerprint()
+
+
+def test_a_bowtie_is_an_hourglass_on_its_side():
+    _, labels, masks = shapes.draw("train", seed=3, size=600, orientation_pair=True)
+    names = shapes.class_names(orientation_pair=True)
+
+    def tall(some):
+        """Spread over rows against that over columns, over 1 for what stands upright."""
+        places = [np.argwhere(mask).std(axis=0) for mask in some]
+        return np.array([rows / columns for rows, columns in places])
+
+    upright = tall(masks[labels == names.index("hourglass")])
+    lying = tall(masks[labels == names.index("bowtie")])
+    assert upright.min() > 1 > lying.max()  # a turn by up to 20 degrees mixes up none
+    turned = tall(np.rot90(masks[labels == names.index("bowtie")], axes=(1, 2)))
+    # Means of 60: as far apart as chance puts them.
+    spread = np.hypot(upright.std(), turned.std()) / np.sqrt(60)
+    assert abs(upright.mean() - turned.mean()) < 4 * spread

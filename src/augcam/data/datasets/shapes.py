@@ -4,7 +4,7 @@
 
 An image is 32x32: one shape, 12 to 22 pixels long, at a random place, in a random colour, turned
 by up to 20 degrees. Colour, place and texture are drawn without looking at the class: only the
-outline tells it.
+outline tells it. Two classes can be made to differ in orientation alone: see `draw`.
 """
 
 from collections.abc import Callable
@@ -44,8 +44,13 @@ def tag_colours() -> np.ndarray:
     return cv2.cvtColor(hsv[None], cv2.COLOR_HSV2RGB)[0]
 
 
+def class_names(orientation_pair: bool = False) -> tuple[str, ...]:
+    """The ten classes in the order of their labels; of the pair, a bowtie in the arrow's place."""
+    return tuple("bowtie" if orientation_pair and c == "arrow" else c for c in CLASSES)
+
+
 def draw(
-    split: Split, seed: int, size: int, shortcut: float = 0.0
+    split: Split, seed: int, size: int, shortcut: float = 0.0, orientation_pair: bool = False
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Draw a split. An image depends on (split, seed, its number) alone; classes are balanced.
 
@@ -54,11 +59,16 @@ def draw(
     A network that learned the tag instead of the shape does well on held-out training images and
     falls towards 10% on the test set. The tag is no part of the mask.
 
+    The orientation pair: a bowtie, which is the hourglass on its side, takes the arrow's place, and
+    every other image stays as it is. Turned by an angle drawn from 0 to 90 degrees or more, each way,
+    the two are the same images; what tells the other eight apart survives any turn.
+
     Args:
         split: train and test come from independent streams.
         seed: any integer >= 0.
         size: number of images.
         shortcut: share of images with a tag, 0..1.
+        orientation_pair: whether the hourglass and a bowtie differ in orientation alone.
 
     Returns:
         images uint8 (N, 32, 32, 3), labels int64 (N,), masks bool (N, 32, 32).
@@ -71,10 +81,10 @@ def draw(
     for block in range(0, size, len(CLASSES)):
         order = np.random.default_rng([seed, stream, 0, block]).permutation(len(CLASSES))
         labels[block : block + len(CLASSES)] = order[: size - block]
-    colours = tag_colours()
+    colours, names = tag_colours(), class_names(orientation_pair)
     for i in range(size):
         random = np.random.default_rng([seed, stream, 1, i])
-        images[i], masks[i] = _draw_one(random, int(labels[i]))
+        images[i], masks[i] = _draw_one(random, names[labels[i]])
         # Drawn last and always, so that the pictures beneath do not change with the share.
         tagged, stranger = random.random() < shortcut, int(random.integers(len(CLASSES)))
         if tagged:
@@ -84,8 +94,8 @@ def draw(
     return images, labels, masks
 
 
-def _draw_one(random: np.random.Generator, label: int) -> tuple[np.ndarray, np.ndarray]:
-    coverage = _coverage(random, OUTLINES[CLASSES[label]]())
+def _draw_one(random: np.random.Generator, name: str) -> tuple[np.ndarray, np.ndarray]:
+    coverage = _coverage(random, _bowtie() if name == "bowtie" else OUTLINES[name]())
     paper, ink = _two_colours(random)
     background = _texture(random, paper)
     foreground = ink + random.normal(0, 6, size=(SIDE, SIDE, 3))
@@ -204,6 +214,10 @@ def _hourglass() -> Outlines:
     return [(np.array([[-0.8, -1], [0.8, -1], [0.15, 0], [0.8, 1], [-0.8, 1], [-0.15, 0]]), 255)]
 
 
+def _bowtie() -> Outlines:
+    return [(points[:, ::-1], value) for points, value in _hourglass()]
+
+
 OUTLINES: dict[str, Callable[[], Outlines]] = {
     "circle": _circle,
     "square": _square,
@@ -228,12 +242,18 @@ class Shapes:
         seed: of the drawing; the run's seed leaves the images alone.
         train_size, test_size: numbers of images.
         shortcut: share of images with a tag that gives the class away in training, not in test.
+        orientation_pair: whether a bowtie, an hourglass on its side, takes the arrow's place.
     """
 
-    classes = CLASSES
+    classes: tuple[str, ...] = CLASSES
 
     def __init__(
-        self, seed: int = 0, train_size: int = 6000, test_size: int = 2000, shortcut: float = 0.0
+        self,
+        seed: int = 0,
+        train_size: int = 6000,
+        test_size: int = 2000,
+        shortcut: float = 0.0,
+        orientation_pair: bool = False,
     ) -> None:
         if not 0 <= shortcut <= 1:
             raise UserError(f"data.shortcut={shortcut}: a share is meant, 0 to 1")
@@ -241,19 +261,25 @@ class Shapes:
         self.train_size = train_size
         self.test_size = test_size
         self.shortcut = shortcut
+        self.orientation_pair = orientation_pair
+        self.classes = class_names(orientation_pair)
 
     def prepare(self) -> None:
         """Nothing to do: a split is drawn in memory, in a few seconds, when it is asked for."""
 
     def train(self) -> ImageSet:
-        return ImageSet(*draw("train", self.seed, self.train_size, self.shortcut))
+        return ImageSet(*self._draw("train", self.train_size))
 
     def test(self) -> ImageSet:
-        return ImageSet(*draw("test", self.seed, self.test_size, self.shortcut))
+        return ImageSet(*self._draw("test", self.test_size))
+
+    def _draw(self, split: Split, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        return draw(split, self.seed, size, self.shortcut, self.orientation_pair)
 
     def fingerprint(self) -> str:
-        """A digest of what they are drawn from."""
-        return digest(["shapes", self.seed, self.train_size, self.test_size, self.shortcut])
+        """A digest of what they are drawn from; without the pair that of versions which had none."""
+        drawn = ["shapes", self.seed, self.train_size, self.test_size, self.shortcut]
+        return digest([*drawn, "orientation_pair"] if self.orientation_pair else drawn)
 
     @property
     def mean(self) -> Channels:
@@ -266,4 +292,4 @@ class Shapes:
     @cached_property
     def _statistics(self) -> tuple[Channels, Channels]:
         # The first images of the training set: an image does not depend on how many are drawn.
-        return statistics(draw("train", self.seed, min(self.train_size, 500), self.shortcut)[0])
+        return statistics(self._draw("train", min(self.train_size, 500))[0])
