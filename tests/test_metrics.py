@@ -3,10 +3,13 @@
 import csv
 
 import pytest
+import torch
 
 import augcam.metrics
 from augcam.metrics import Metric
 from augcam.report.write import write_report
+from augcam.training.module import HeldOut
+from tests.report.conftest import write_run
 from tests.report.make import make_sweep
 
 
@@ -43,3 +46,21 @@ def test_what_is_no_number_in_a_metric_leaves_the_run_out_with_a_reason(tmp_path
     page = write_report([tmp_path])
     assert "brier: a number is needed" in page.read_text()
     assert "Brier score" not in page.read_text()  # no other run has it
+
+
+def test_top5_is_measured_where_it_can_be_wrong():
+    for classes in (3, 5, 6):
+        held_out = HeldOut(classes)
+        held_out.update(torch.eye(classes), torch.zeros(classes, dtype=torch.int64))
+        assert ("top5" in held_out.compute_and_reset()) == (classes > 5)
+
+
+def test_top5_of_few_classes_is_not_on_the_page(tmp_path):
+    for seed in (1, 2):  # of an earlier version, which measured it: their three classes are 100%
+        run = write_run(tmp_path / f"{seed}", "aug=none", f"seed={seed}")
+        metrics = run.metrics()
+        metrics["test"] |= {"top5": 1.0, "loss": 0.5}
+        run.write_metrics(metrics)
+    page = write_report([tmp_path]).read_text()
+    assert "top5 (" not in page
+    assert "loss (lower is better)" in page

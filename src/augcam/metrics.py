@@ -26,6 +26,7 @@ class Metric:
         make: number of classes to the TorchMetrics metric, which is updated with probabilities
             (B, C) and labels (B,); None for the loss, which comes from the logits.
         about: what it is, for a table's caption, where the title does not say it.
+        least_classes: with fewer it says nothing, and is left out.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Metric:
     format: str
     make: Callable[[int], Any] | None = None
     about: str = ""
+    least_classes: int = 2
 
     def text(self, value: float | None) -> str:
         """The value as tables show it; `-` for one that was not measured or is not a number."""
@@ -47,10 +49,10 @@ def _accuracy(num_classes: int) -> Any:
 
 
 def _top5(num_classes: int) -> Any:
-    """Share of images whose class is among the five most probable, or among all of fewer than five."""
+    """Share of images whose class is among the five most probable."""
     from torchmetrics.classification import MulticlassAccuracy
 
-    return MulticlassAccuracy(num_classes, top_k=min(5, num_classes), average="micro", **_UNCHECKED)
+    return MulticlassAccuracy(num_classes, top_k=5, average="micro", **_UNCHECKED)
 
 
 def _ece(num_classes: int) -> Any:
@@ -62,7 +64,16 @@ def _ece(num_classes: int) -> Any:
 
 METRICS = [
     Metric("accuracy", "accuracy", True, "{:.2%}", _accuracy),
-    Metric("top5", "top5", True, "{:.2%}", _top5, "the class is among the five likeliest"),
+    Metric("top5", "top5", True, "{:.2%}", _top5, "the class is among the five likeliest", 6),
     Metric("loss", "loss", False, "{:.4f}"),
-    Metric("ece", "ECE", False, "{:.4f}", _ece, "expected calibration error, in 15 bins"),
-]
+    Metric(
+        "ece", "ECE", False, "{:.4f}", _ece,
+        "expected calibration error, how far the stated confidence is from the share that is right, "
+        "in 15 bins; 0 where they agree",
+    ),
+]  # fmt: skip
+
+
+def metrics_for(classes: int) -> list[Metric]:
+    """The metrics that say something of so many classes."""
+    return [metric for metric in METRICS if classes >= metric.least_classes]

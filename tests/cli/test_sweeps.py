@@ -234,6 +234,14 @@ def test_a_sweep_that_is_refused_leaves_no_folder(tmp_path):
     assert not list(tmp_path.rglob("multirun.yaml"))
 
 
+def test_a_sweep_whose_every_job_is_refused_leaves_no_folder(tmp_path):
+    study = tmp_path / "study"
+    done = train_py("-m", *TINY, "seed=1,2", "optim.lr=-1", f"sweep.dir={study}", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "2 of 2 jobs failed:\n  seed=1: optim.lr=-1" in done.stdout
+    assert not study.exists()
+
+
 def test_submitit_with_its_local_executor(tmp_path):
     done = train_py(
         "-m", *TINY, "aug=none,flip", f"sweep.dir={tmp_path}/study",

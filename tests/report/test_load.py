@@ -359,6 +359,16 @@ def test_the_baseline_is_asked_for_or_none_or_open(tmp_path):
     assert next(iter(asked.groups)) == asked.baseline == "none, trainer.max_epochs=3"
 
 
+def test_none_with_a_transform_added_is_no_baseline(tmp_path):
+    write_run(tmp_path / "blur", "aug=none", "+aug/op@aug.blur=blur")
+    write_run(tmp_path / "flip", "aug=flip")
+    assert read_study([tmp_path]).baseline is None
+    write_run(tmp_path / "plain", "aug=none")
+    study = read_study([tmp_path])
+    assert study.baseline == "none, transforms=none"
+    assert "none, transforms=blur" in study.groups
+
+
 def test_a_mix_is_an_augmentation_beside_the_baseline(tmp_path):
     write_run(tmp_path / "plain", "aug=none")
     write_run(tmp_path / "mixup", "aug=none", "mix=mixup")

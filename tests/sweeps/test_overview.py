@@ -40,6 +40,23 @@ def test_jobs_that_ended_without_a_word_and_those_that_never_began_are_listed(tm
     assert "2 of 4 jobs did not start" in out
 
 
+def test_a_sweep_whose_every_job_was_refused_has_not_begun(tmp_path, capsys):
+    for name in ("a", "b"):
+        (tmp_path / name / ".hydra").mkdir(parents=True)
+        (tmp_path / name / ".hydra" / "hydra.yaml").write_text("start_a1")
+        (tmp_path / name / "failure.txt").write_text("augcam: trainer.max_epochs=-5: too few")
+    watch = Watch(tmp_path, planned=2, start="start_a1")
+    assert watch.conclude() is True
+    assert watch.all_refused()
+    _, listed = capsys.readouterr().out.split("2 of 2 jobs failed:")
+    assert "a: trainer.max_epochs=-5: too few" in listed
+    assert "nothing is kept" in listed
+    assert "sweep.dir=" not in listed
+    assert not Watch(tmp_path, planned=3, start="start_a1").all_refused()  # one is still to come
+    job(tmp_path / "b", "start_a1", hours=0)
+    assert not watch.all_refused()
+
+
 def test_a_sweep_that_is_done_lists_nothing(tmp_path, capsys):
     watch = Watch(tmp_path, planned=1, start="start_a1")
     job(tmp_path / "good", "start_a1", hours=0)

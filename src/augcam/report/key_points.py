@@ -41,6 +41,18 @@ def summary(findings: Findings) -> str:
         f"{', '.join(facts)}. {words.plural(len(study.groups), 'augmentation')}, "
         f"{words.plural(len(runs), 'finished run')} (seeds {', '.join(map(str, seeds))}){state}. "
         "A point is one percentage point of accuracy."
+        f"{_terms(findings)}"
+    )
+
+
+def _terms(findings: Findings) -> str:
+    """What the words of the sentences below mean, where they are going to stand."""
+    base = findings.study.baseline
+    if base is None or findings.searched or len(findings.standings) < 2:
+        return ""
+    return (
+        f" *Against* {code(base)} is the difference from its accuracy, on the same test images; *within "
+        "noise* is what other seeds and other test images could turn round."
     )
 
 

@@ -462,7 +462,12 @@ def _chosen_baseline(
         if asked not in settings:
             raise UserError(f"baseline={asked}: no such group; {nearest(asked, settings)}")
         return asked
-    plain = sorted(label for label, config in settings.items() if config["aug_name"] == "none")
+    # `aug=none +aug/op@aug.blur=blur` is called none as well.
+    plain = sorted(
+        label
+        for label, config in settings.items()
+        if config["aug_name"] == config["transforms"] == "none"
+    )
     if len(plain) == 1:
         return plain[0]
     if settings:

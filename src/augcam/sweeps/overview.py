@@ -104,12 +104,13 @@ class Overview(Callback):
             self._watch.look()
             failed = bool(self._watch.failed_jobs())
             if not failed:
-                for job in self._watch.jobs():
-                    job.discard()
-                self._remove_empty_folder()
+                self._discard()
         else:
             failed = self._watch.conclude()
-            self._watch.report()
+            if self._watch.all_refused():
+                self._discard()
+            else:
+                self._watch.report()
         if failed or problem:
             sys.exit(1)
 
@@ -120,6 +121,14 @@ class Overview(Callback):
         assert self._watch is not None
         self._watch.stop()
         self._unlock()
+        self._remove_empty_folder()
+
+    def _discard(self) -> None:
+        """Remove the jobs, none of which has begun, and the sweep's folder if it holds nothing else."""
+        assert self._watch is not None
+        for job in self._watch.jobs():
+            job.failure_file.unlink(missing_ok=True)
+            job.discard()
         self._remove_empty_folder()
 
     def _remove_empty_folder(self) -> None:
@@ -305,6 +314,11 @@ class Watch(threading.Thread):
             parts.append(f"best so far {best}: {known[best]:.2%} on validation")
         return "sweep    " + ", ".join(parts)
 
+    def all_refused(self) -> bool:
+        """Whether no job of all has begun: each was refused, as a wrong value is."""
+        states = self.states()
+        return len(states) == self.planned and not any(j.config_file.is_file() for j in states)
+
     def conclude(self) -> bool:
         """A last look; list what did not finish, with its log, and how to start the sweep again.
 
@@ -318,15 +332,19 @@ class Watch(threading.Thread):
         if unfinished:
             lines = [f"\n{len(unfinished)} of {self.planned} jobs failed:"]
             for job, state in unfinished.items():
-                lines += [f"  {job.path.name}: {self.why(job, state)}", f"    {self.log_of(job)}"]
+                lines.append(f"  {job.path.name}: {self.why(job, state)}")
+                lines += [] if self.all_refused() else [f"    {self.log_of(job)}"]
         elif missing:
             lines = [""]
         else:
             return False
         if missing:
             lines.append(f"{missing} of {self.planned} jobs did not start")
-        again = shlex.quote(str(self.folder))
-        lines.append(f"To try them again: the same command with sweep.dir={again}")
+        if self.all_refused():
+            lines.append("None has begun, and nothing is kept.")
+        else:
+            again = shlex.quote(str(self.folder))
+            lines.append(f"To try them again: the same command with sweep.dir={again}")
         print_line("\n".join(lines))
         return True
 

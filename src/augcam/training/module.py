@@ -17,7 +17,7 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionM
 
 from augcam.config.recorded import from_record
 from augcam.errors import UserError
-from augcam.metrics import METRICS
+from augcam.metrics import metrics_for
 from augcam.runs.finished_run import read_checkpoint
 from augcam.training.callbacks.finite_loss import NonFiniteError, learning_rate
 
@@ -82,7 +82,7 @@ class HeldOut(nn.Module):
     def __init__(self, num_classes: int) -> None:
         super().__init__()
         self.loss = _mean()
-        scores = {m.name: m.make(num_classes) for m in METRICS if m.make is not None}
+        scores = {m.name: m.make(num_classes) for m in metrics_for(num_classes) if m.make}
         scores["confusion"] = MulticlassConfusionMatrix(num_classes, **_UNCHECKED)
         self.scores = MetricCollection(scores, compute_groups=False)
 

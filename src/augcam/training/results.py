@@ -15,7 +15,7 @@ from rich.text import Text
 from augcam.config.schema import Config, plain
 from augcam.data.datamodule import ImageDataModule
 from augcam.errors import shown
-from augcam.metrics import METRICS, Metric
+from augcam.metrics import METRICS, Metric, metrics_for
 from augcam.runs.run_folder import RunFolder
 from augcam.training.callbacks.gradcam import epochs_between_panels
 from augcam.training.callbacks.history import Recorder
@@ -169,9 +169,7 @@ def flat_hparams(config: Config) -> dict[str, float | str]:
 def flat_results(metrics: Mapping[str, Any]) -> dict[str, float]:
     """What came out, as one flat, fixed set of keys; NaN where there was no such evaluation."""
     return {
-        f"final/{split}_{metric.name}": metrics[split][metric.name]
-        if metrics[split]
-        else float("nan")
+        f"final/{split}_{metric.name}": (metrics[split] or {}).get(metric.name, float("nan"))
         for metric in METRICS
         for split in ("test", "val")
     }
@@ -225,7 +223,7 @@ def results_table(metrics: Mapping[str, Any]) -> Table:
     table = Table("", *heads, title=Text(f"{metrics['name']}, seed {metrics['seed']}: accuracy"))
     for column in table.columns[1:]:
         column.justify = "right"
-    overall, *others = METRICS
+    overall, *others = metrics_for(len(metrics["classes"]))
     table.add_row("all classes", *_cells(metrics, splits, overall), end_section=True)
     for name in metrics["classes"]:
         cells = [metrics[split]["accuracy_per_class"][name] for split in splits]

@@ -81,9 +81,9 @@ class Embedded:
 
 @dataclass(frozen=True)
 class Row:
-    """Tables and pictures side by side where there is room, else one below the other."""
+    """Blocks side by side where there is room, else one below the other."""
 
-    blocks: Sequence[Table | Picture]
+    blocks: Sequence[str | Table | Picture]
 
 
 Block = str | Table | Picture | Warnings | Row | Embedded  # a str is Markdown

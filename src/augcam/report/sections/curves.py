@@ -7,7 +7,7 @@ from augcam.report.analysis import Findings, generalisation_gap
 from augcam.report.sections.parts import picture
 from augcam.statistics.intervals import mean_interval
 from augcam.viz import words
-from augcam.viz.page import Block, Section, Table
+from augcam.viz.page import Block, Picture, Row, Section, Table
 
 
 def curves(findings: Findings) -> Section:
@@ -16,7 +16,7 @@ def curves(findings: Findings) -> Section:
     over = "mean over seeds, shaded from the lowest to the highest" if several else "one run each"
 
     def drawn(name: str, y_label: str, value: Callable[[dict], float | None], caption: str,
-              reference: float | None = None) -> list[Block]:  # fmt: skip
+              reference: float | None = None) -> list[Picture]:  # fmt: skip
         groups = {}
         for s in findings.standings:
             histories = [run.metrics.get("history") or [] for run in s.runs]
@@ -33,18 +33,19 @@ def curves(findings: Findings) -> Section:
         train, val = row.get("train/accuracy"), row.get("val/accuracy")
         return None if train is None or val is None else train - val
 
-    blocks = drawn(
+    charts = drawn(
         "validation", "validation accuracy, %", lambda row: row.get("val/accuracy"),
         "Validation accuracy after each epoch",
     ) or drawn(
         "training", "training accuracy, %", lambda row: row.get("train/accuracy"),
         "Training accuracy; nothing was held out for validation (`data.holdout=0`)",
     )  # fmt: skip
-    blocks += drawn(
+    charts += drawn(
         "gap", "training − validation accuracy, points", gap, "Generalisation gap after each epoch", 0.0
     )  # fmt: skip
-    if not blocks:
+    if not charts:
         return Section("Learning curves", ["The runs kept no history."])
+    blocks: list[Block] = [Row(charts)]
     rows = []
     for s in findings.standings:
         gaps = [g for g in map(generalisation_gap, s.runs) if g is not None]

@@ -1,21 +1,20 @@
 """The table of groups, best first, with a picture of the differences."""
 
-from augcam.metrics import METRICS
+from augcam.metrics import metrics_for
 from augcam.report import charts as figures
 from augcam.report.analysis import Difference, Findings
 from augcam.report.sections.parts import picture
 from augcam.viz import words
 from augcam.viz.markdown import code
-from augcam.viz.page import Block, Picture, Section, Table
+from augcam.viz.page import Block, Picture, Row, Section, Table
 
 
 def ranking(findings: Findings) -> Section:
     """The ranking, its picture, and McNemar's test of each pair of networks."""
     if findings.searched:
         return Section("Ranking", [_search_table(findings)])
-    blocks: list[Block] = [
-        ranking_table(findings), _ranking_picture(findings), *_measures_table(findings)
-    ]  # fmt: skip
+    beside = Row([_ranking_picture(findings), *_measures_table(findings)])
+    blocks: list[Block] = [ranking_table(findings), beside]
     base = findings.study.baseline
     tests = [
         [s.label, str(test.seed), f"{test.b:,}", f"{test.c:,}", words.p_value(test.p)]
@@ -71,7 +70,7 @@ def _measures_table(findings: Findings) -> list[Table]:
     """Every metric of the registry that a group has, beside accuracy, which the ranking has."""
     shown = [
         metric
-        for metric in METRICS
+        for metric in metrics_for(len(findings.study.classes))
         if metric.name != "accuracy" and any(metric.name in s.measures for s in findings.standings)
     ]
     if not shown:

@@ -9,7 +9,7 @@ from augcam.report.key_points import robust_sentence
 from augcam.report.sections.parts import not_evaluated, partly, picture
 from augcam.viz import words
 from augcam.viz.markdown import code
-from augcam.viz.page import Block, Section, Table
+from augcam.viz.page import Block, Row, Section, Table
 
 
 def robustness(findings: Findings) -> Section:
@@ -73,8 +73,17 @@ def robustness(findings: Findings) -> Section:
     blocks: list[Block] = [
         text,
         sentence,
-        Table(columns, rows, caption),
+        Row(
+            [
+                Table(columns, rows, caption),
+                picture(
+                    findings,
+                    "severities",
+                    lines,
+                    f"Mean over the {len(names)} corruptions{shaded}.",
+                ),
+            ]
+        ),
         picture(findings, "corruptions", heat, "Accuracy in %, mean over severities and seeds."),
-        picture(findings, "severities", lines, f"Mean over the {len(names)} corruptions{shaded}."),
     ]
     return Section(heading, blocks)
