@@ -1,9 +1,11 @@
 """What README and --help promise is run as it stands there, on little data."""
 
+import os
 import re
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -51,7 +53,7 @@ def test_each_documented_command_runs(tmp_path, command):
         for line in re.findall(
             r"^    python train.py ([^#\n$]+)$", page.read_text().replace("\\\n", ""), flags=re.M
         )
-        if "trust=" not in line  # tests/runs/test_changed_images.py has a package to trust
+        if "trust=" not in line  # tests/runs/test_finished_run.py has a package to trust
     ],
 )
 def test_each_command_of_the_docs_is_a_config(command):
@@ -107,8 +109,19 @@ def test_help_imports_nothing_heavy():
     assert done.stdout.splitlines()[-1] == "[]"
 
 
-def test_tab_completion_can_be_installed():
-    assert "complete" in train_py("-sc", "install=bash").stdout
+def test_bash_completes_a_choice_after_the_line_of_the_readme():
+    (line,) = re.findall(r"^    (eval .*-sc install=bash.*)$", README, re.MULTILINE)
+    program = f"""{line}
+COMP_LINE="python train.py aug=cutout_r" COMP_POINT=28 COMP_WORDS=($COMP_LINE) COMP_CWORD=2
+$(complete -p python | grep -o 'hydra[^ ]*')
+echo "${{COMPREPLY[@]}}"
+"""
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-c", program], capture_output=True, text=True, check=True, cwd=ROOT,
+        env=os.environ | {"PATH": path},
+    )  # fmt: skip
+    assert done.stdout.split() == ["aug=cutout_rotate"]
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from augcam.config.schema import validate
+from augcam.data.corruptions import CORRUPTIONS
+from augcam.report.write import write_report
 from augcam.runs.run_folder import RunFolder
 from tests.cli.test_train import TINY
 from tests.conftest import compose, evaluate, train_py
@@ -35,16 +37,34 @@ def folders(run, tmp_path_factory) -> dict[str, Path]:
     return {"run": run, "bare": bare, "no_data": no_data}
 
 
-def test_a_finished_run_is_evaluated_once(run):
+@pytest.fixture(scope="module")
+def evaluated(run) -> subprocess.CompletedProcess[str]:
     done = evaluate(f"run={run}", "n=30", "samples=10")
     assert done.returncode == 0, done.stderr
+    return done
+
+
+def test_the_report_shows_what_evaluate_measured(run, evaluated, tmp_path):
+    record = json.loads((run / "evaluation.json").read_text())
+    text = write_report([run], out=tmp_path).with_suffix(".md").read_text()
+    robustness = text.split("## Robustness\n")[1].split("\n## ")[0]
+    assert "30 of 60 test images, a stratified choice (seed 0)" in robustness
+    assert f"{len(CORRUPTIONS)} corruptions at 5 severities" in robustness
+    clean, corrupted = record["accuracy"], np.mean(list(record["corruptions"].values()))
+    assert f"| none | 1 | {100 * clean:.1f} | {100 * corrupted:.1f} | 100.0 | 100.0 |" in robustness
+    looks = text.split("## Where each network looks\n")[1].split("\n## ")[0]
+    assert f"{record['maps']['concentration']['mean']:.3f} ± " in looks
+
+
+def test_a_finished_run_is_evaluated_once(run, evaluated):
+    done = evaluated
     files = [run / "evaluation.json", run / "evaluation.npz"]
     record = json.loads(files[0].read_text())
     for name, accuracies in record["corruptions"].items():
         # Among them may be lines of progress, which come every ten seconds.
         rows = [line.split()[1:] for line in done.stdout.splitlines() if line.startswith(name)]
         assert [f"{accuracy:.1%}" for accuracy in accuracies] in rows
-    assert f"30 of 60 test images: accuracy {record['accuracy']:.1%}" in done.stdout
+    assert "30 of 60 test images: accuracy {record['accuracy']:.1%}" in done.stdout
     # The network is the run's own: it says of each image what it said at the end of the training.
     with np.load(files[1]) as maps, np.load(run / "test_predictions.npz") as predictions:
         said = predictions["predicted"][maps["index"]]

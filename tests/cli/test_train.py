@@ -1,20 +1,15 @@
 """A whole run through the real command line: its files, its scalars, and going on after a stop."""
 
 import json
-import os
 import signal
 import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from omegaconf import OmegaConf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from augcam.config.compose import folder_name
 from augcam.errors import UserError
 from augcam.runs.build import build_data
 from augcam.runs.finished_run import load_network
@@ -135,25 +130,16 @@ def test_a_finished_run_is_left_alone(finished):
     assert (folder / "metrics.json").read_bytes() == before
 
 
-def started(*arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, str(ROOT / "train.py"), *arguments],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+def stopped(
+    folder: Path, *arguments: str, signum: int, steps: int
+) -> subprocess.CompletedProcess[str]:
+    """A run to which a signal comes in the batch after `steps` optimizer steps."""
+    target = "tests.cli.callbacks.SignalInBatch"
+    callback = f"{{_target_: {target}, signum: {int(signum)}, steps: {steps}}}"
+    return train_py(
+        *arguments, f"hydra.run.dir={folder}", "trust=[tests]", f"+callbacks.signal={callback}",
+        cwd=ROOT,
     )  # fmt: skip
-
-
-def stop_after(process: subprocess.Popen[str], words: str, signum: int) -> str:
-    """Send the signal once the run has said `words`; give back all it printed."""
-    assert process.stdout
-    said = ""
-    for line in process.stdout:
-        said += line
-        if words in line:
-            time.sleep(0.4)
-            process.send_signal(signum)
-            break
-    return said + process.communicate(timeout=120)[0]
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -161,7 +147,8 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return {name: value for name, value in saved.items() if name.startswith("network.")}
 
 
-LONGER = [*TINY, "data.train_size=1600", "trainer.max_epochs=4", "aug=cutout_rotate",
+# 17 batches an epoch.
+LONGER = [*TINY, "data.train_size=400", "trainer.max_epochs=3", "aug=cutout_rotate",
           "model.dropout=0.2"]  # fmt: skip
 
 
@@ -173,15 +160,16 @@ def test_a_stopped_run_goes_on_to_bit_identical_weights(tmp_path, signum, status
     assert whole.returncode == 0, whole.stderr
 
     part = tmp_path / "part"
-    process = started(*LONGER, f"hydra.run.dir={part}")
-    said = stop_after(process, "epoch 2/4", signum)
-    assert process.returncode == status, said
-    assert f"python train.py run={part}" in said
+    ended = stopped(part, *LONGER, signum=signum, steps=20)
+    assert ended.returncode == status, ended.stdout + ended.stderr
+    assert f"python train.py run={part}" in ended.stdout
+    # The batch was finished, and no other was begun.
+    assert torch.load(part / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 21
     interrupted = json.loads((part / "metrics.json").read_text())
     assert interrupted["status"] == "interrupted"
     assert interrupted["test"] is None
 
-    done = train_py(f"run={part}")
+    done = train_py(f"run={part}", "trust=[tests]", cwd=ROOT)
     assert done.returncode == 0, done.stdout + done.stderr
     assert {p.name for p in (part / "checkpoints").iterdir()} == {"last.ckpt", "best.ckpt"}
     expected, found = weights(tmp_path / "whole"), weights(part)
@@ -198,12 +186,13 @@ def test_a_stopped_run_goes_on_to_bit_identical_weights(tmp_path, signum, status
 
 def test_going_on_under_another_config_is_refused(tmp_path):
     folder = tmp_path / "run"
-    process = started(*LONGER, f"hydra.run.dir={folder}")
-    stop_after(process, "epoch 1/4", signal.SIGINT)
+    stopped(folder, *LONGER, signum=signal.SIGINT, steps=2)
     before = {path: path.read_bytes() for path in folder.rglob("*.ckpt")}
-    done = train_py(f"run={folder}", "trainer.max_epochs=40", "optim.lr=0.5")
+    done = train_py(
+        f"run={folder}", "trainer.max_epochs=40", "optim.lr=0.5", "trust=[tests]", cwd=ROOT
+    )
     assert done.returncode == 2
-    assert "trainer.max_epochs=40: this run has 4" in done.stderr
+    assert "trainer.max_epochs=40: this run has 3" in done.stderr
     assert "optim.lr=0.5: this run has 0.1" in done.stderr
     assert {path: path.read_bytes() for path in folder.rglob("*.ckpt")} == before
 
@@ -217,22 +206,6 @@ def test_a_run_older_than_a_key_goes_on_with_its_default(tmp_path, finished):
     whitened = config.model_copy(update={"model": config.model.model_copy(update={"whiten": True})})
     with pytest.raises(UserError, match="whiten=True: this run has False"):
         RunFolder(tmp_path).check_continuation(whitened)
-
-
-def test_two_runs_of_the_same_second_have_folders_of_their_own():
-    now = OmegaConf.load(ROOT / "conf" / "train.yaml").hydra.run
-    OmegaConf.register_new_resolver("now", lambda pattern: "12-00-00", replace=True)
-    OmegaConf.register_new_resolver("short", str, replace=True)
-    names = set()
-    try:
-        for _ in range(2):  # two processes: each has caches of its own
-            tree = OmegaConf.create({"dir": now._get_node("dir")._value(), "name": "flip"})
-            names.add(tree.dir)
-    finally:
-        OmegaConf.clear_resolver("now")
-        OmegaConf.register_new_resolver("short", folder_name, replace=True)
-    assert len(names) == 2
-    assert all(name.startswith("outputs/12-00-00_flip_") for name in names)
 
 
 def test_fast_dev_run_leaves_no_folder(tmp_path):
@@ -260,10 +233,9 @@ def test_whitening_filters_are_those_of_the_training_images(tmp_path):
     data = build_data(folder.config())
     data.prepare_data()
     data.setup("fit")
-    images = (data.train_set.images / 255 - data.mean) / data.std
-    seen = load_network(folder, folder.last, CLASSES).conv1[0](
-        torch.tensor(images, dtype=torch.float32).permute(0, 3, 1, 2)
-    )
+    images = (data.train_set.images[:] / 255 - data.mean) / data.std
+    whitening = load_network(folder, folder.last, CLASSES).get_submodule("conv1.0")
+    seen = whitening(torch.tensor(images, dtype=torch.float32).permute(0, 3, 1, 2))
     rows = seen[..., 1:-1, 1:-1].transpose(0, 1).flatten(1)  # without the padded border
     moments = rows @ rows.T / rows.shape[1]
     assert moments.diag()[0] == pytest.approx(1, abs=0.01)

@@ -8,20 +8,17 @@ import json
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from omegaconf import OmegaConf
 from scipy.special import softmax
 
 from augcam.config.schema import validate
+from augcam.data.corruptions import CORRUPTIONS
 from augcam.data.datasets.shapes import CLASSES, draw
 from augcam.runs.run_folder import RunFolder
 from tests.conftest import compose
-
-CORRUPTIONS = (
-    "gaussian_noise", "shot_noise", "impulse_noise", "defocus_blur", "motion_blur", "zoom_blur",
-    "fog", "snow", "shadow", "brightness", "contrast", "saturate", "jpeg", "pixelate", "shift",
-)  # fmt: skip
 
 # How far an augmentation shifts the accuracy, and which classes it helps or hurts: in units of the
 # standard deviation of the images' difficulty.
@@ -119,7 +116,7 @@ def make_started(
     asked = ("data=shapes", f"data.test_size={test_size}", "data.train_size=600",
              "data.holdout=100", "model=resnet10", "model.width=8", f"trainer.max_epochs={epochs}",
              *overrides)  # fmt: skip
-    tree = OmegaConf.create(_composed((f"aug={aug}", f"name={aug}", *asked)))
+    tree: Any = OmegaConf.create(_composed((f"aug={aug}", f"name={aug}", *asked)))
     tree.seed = seed
     folder.save_config(validate(tree))
     written = OmegaConf.to_yaml(OmegaConf.create([f"aug={aug}", f"seed={seed}", *asked]))

@@ -189,7 +189,8 @@ def continuation(recorded: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         group if key.startswith("override ") else {key: None} for group in groups for key in group
     ]
     hydra = installed["hydra"] | {"run": {"dir": str(folder)}}
-    return {**recorded, "defaults": ["_self_", *defaults], "hydra": hydra}
+    # `trust` is never recorded, and may be given again.
+    return {**recorded, "trust": [], "defaults": ["_self_", *defaults], "hydra": hydra}
 
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -1,15 +1,20 @@
 """One process works in a folder: a second is refused and leaves the first's files as they are."""
 
 import os
+from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from filelock import FileLock
 
 from augcam.cli import train as command
 from augcam.cli.main import main
+from augcam.config.schema import plain
 from augcam.runs.run_folder import RunFolder
 from tests.cli.test_train import TINY
+
+NOON = datetime(2026, 11, 28, 12)
 
 
 def files(folder: Path) -> dict[str, tuple[bytes, int]]:
@@ -111,9 +116,19 @@ def test_a_name_never_leaves_outputs(tmp_path, monkeypatch):
     assert all((run / ".hydra" / "config.yaml").is_file() for run in runs)
 
 
+def test_runs_of_the_same_second_have_folders_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(command, "train_in_words", _killed)
+    monkeypatch.setattr("hydra.core.utils.datetime", SimpleNamespace(now=lambda: NOON))
+    assert status(*TINY, "aug=flip") == status(*TINY, "aug=flip") == 130
+    names = {path.name for path in (tmp_path / "outputs").iterdir()}
+    assert len(names) == 2
+    assert {name.rpartition("_")[0] for name in names} == {"2026-11-28_12-00-00_flip"}
+
+
 def test_a_home_folder_as_the_readme_writes_it(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(command, "train_in_words", _killed)
     words = ["data=folder", "data.root=~/flowers", "data.image_size=64", "hydra.run.dir=run"]
     assert status(*words) == 130
-    assert RunFolder(tmp_path / "run").config().data.root == "~/flowers"
+    assert plain(RunFolder(tmp_path / "run").config())["data"]["root"] == "~/flowers"
