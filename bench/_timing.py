@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -101,8 +102,11 @@ def composed(*overrides: str) -> Config:
 
 
 @contextmanager
-def real_run(config: Config) -> Iterator[tuple[ImageDataModule, Classifier, pl.Trainer]]:
-    """The parts of a run, as `augcam.training.train` builds them, writing into a temporary folder."""
+def real_run(config: Config) -> Iterator[tuple[ImageDataModule, Classifier, Any]]:
+    """The parts of a run, as `augcam.training.train` builds them, writing into a temporary folder.
+
+    The third is Lightning's Trainer, whose type does not know of its callbacks.
+    """
     quiet_libraries()
     pl.seed_everything(config.seed, workers=True, verbose=False)
     data = build_data(config)

@@ -88,13 +88,15 @@ def picture(configs: dict[str, Config], image: np.ndarray) -> None:
     for config in configs.values():
         pipeline = build_run_pipeline(config, build_source(config))
         rows.append([image, *(pipeline(image, draw, 0) for draw in range(DRAWS))])
-    half = -(-len(rows) // 2)
+    upper = -(-len(rows) // 2)
     labels = list(configs)
-    grids = [captioned_grid(rows[i : i + half], labels[i : i + half]) for i in (0, half)]
+    grids = [captioned_grid(rows[i : i + upper], labels[i : i + upper]) for i in (0, upper)]
     canvas = np.full((max(len(g) for g in grids), sum(g.shape[1] for g in grids), 3), 255, np.uint8)
     canvas[: len(grids[0]), : grids[0].shape[1]] = grids[0]
     canvas[: len(grids[1]), grids[0].shape[1] :] = grids[1]
-    small = Image.fromarray(canvas).resize((canvas.shape[1] // 2, canvas.shape[0] // 2), Image.BOX)
+    small = Image.fromarray(canvas).resize(
+        (canvas.shape[1] // 2, canvas.shape[0] // 2), Image.Resampling.BOX
+    )
     PICTURE.parent.mkdir(exist_ok=True)
     small.quantize(128).save(PICTURE, optimize=True)
 

@@ -56,7 +56,7 @@ def main() -> int:
     make(work / "photos", asked.images)
     began = time.perf_counter()
     command = [
-        sys.executable, ROOT / "train.py", "data=folder", f"data.root={work / 'photos'}",
+        sys.executable, str(ROOT / "train.py"), "data=folder", f"data.root={work / 'photos'}",
         f"data.cache={work / 'cache'}", "data.image_size=224", "data.batch_size=32",
         "model=torchvision", "model.arch=resnet18",
         f"data.num_workers={asked.workers}", "trainer.max_epochs=1", "aug=crop_flip",

@@ -290,7 +290,7 @@ EFFECTS: dict[str, tuple[dict[str, float], str]] = {
 }
 
 
-def power(effect: Mapping[str, float], pattern: str, seeds: int, pages: int, seed: int = 0) -> int:
+def power(effect: Mapping[str, Any], pattern: str, seeds: int, pages: int, seed: int = 0) -> int:
     """On how many pages, of 10,000 test images, a true effect is seen."""
     maps = 30 if "maps_moved" in effect else 0
     images = 1000 if maps else 10_000

@@ -33,7 +33,7 @@ import time
 from collections.abc import Callable, Iterable
 from copy import copy
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import albumentations as A
 import cv2
@@ -197,7 +197,7 @@ def loaders(pipeline: str, workers: int, images: int, rounds: int) -> None:
         one_by_one = data.train_dataloader()
         batches = one_by_one.batches
         one_by_one.batches = copy(batches)
-        one_by_one.batches.pipeline = ImageByImage(batches.pipeline)
+        one_by_one.batches.pipeline = cast(Pipeline, ImageByImage(batches.pipeline))
         measures[BY_IMAGE] = partial(timed, partial(epoch_of_ours, data, one_by_one))
     for name, dataset in contenders.items():
         loader = DataLoader(

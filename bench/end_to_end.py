@@ -76,7 +76,7 @@ def train_without_data(arguments: Sequence[str]) -> None:
 
     def with_images_on_device(config: Config) -> ImageDataModule:
         data = build(config)
-        data.train_dataloader = lambda: OnDevice(data)
+        vars(data)["train_dataloader"] = lambda: OnDevice(data)
         return data
 
     training_run.build_data = with_images_on_device

@@ -34,6 +34,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
+from unittest.mock import patch
 
 import pytorch_lightning as pl
 import torch
@@ -186,8 +187,8 @@ def measure(config: Config, rounds: int, steps: int) -> tuple[Seconds, str]:
         turns = Turns(others, steps)
         trainer.callbacks.append(turns)  # behind all others, so that a turn has them all in it
         loader = InMemory(raw, in_all)
-        data.train_dataloader = lambda: loader
-        trainer.fit(classifier, data)
+        with patch.object(data, "train_dataloader", lambda: loader):
+            trainer.fit(classifier, data)
     return turns.seconds, limit.told(statistics.median(turns.seconds[OURS]) / steps)
 
 

@@ -76,7 +76,7 @@ def test_a_run_predicts_what_it_predicted_when_it_was_tested(ours):
     data = run.datamodule()
     data.prepare_data()
     data.setup("test")
-    probabilities = run.predict(data.test_set.images)
+    probabilities = run.predict(data.test_set.images[:])
     assert probabilities.shape == (40, 10)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
     with np.load(ours.folder.predictions_file) as kept:
@@ -198,4 +198,5 @@ def test_a_run_folder_lets_no_package_in(other, monkeypatch):
     monkeypatch.setattr("augcam.config.build._trusted", set())
     with pytest.raises(UserError, match=r"ownnetwork.Net: .*trust=\[mypackage\]"):
         load_run(other.folder)
-    assert load_run(other.folder, trusted=["ownnetwork"]).network.trunk[0].out_channels == 16
+    network = load_run(other.folder, trusted=["ownnetwork"]).network
+    assert network.get_submodule("trunk.0").out_channels == 16

@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
@@ -64,7 +65,8 @@ def test_there_are_quoted_answers():
 
 def test_twenty_knobs_are_where_the_list_says():
     assert len(KNOBS) == 20
-    config = flat(OmegaConf.to_container(compose(["aug=rotate"])))
+    tree: Any = OmegaConf.to_container(compose(["aug=rotate"]))
+    config = flat(tree)
     for words, where in KNOBS:
         path = ROOT / where
         assert path.exists(), where

@@ -2,6 +2,7 @@
 
 import json
 import re
+from typing import Any
 
 import matplotlib
 import pytest
@@ -22,7 +23,7 @@ def elsewhere(tmp_path, monkeypatch):
 def test_the_readmes_section_from_python(tmp_path):
     section = (ROOT / "README.md").read_text().split("## From Python", 1)[1]
     code = re.search(r"```python\n(.*?)```", section, flags=re.DOTALL)[1]
-    names = {}
+    names: dict[str, Any] = {}
     exec(compile(code, "README.md", "exec"), names)
     assert names["heatmaps"].shape == (8, 32, 32)
     assert list(names["maps"]) == ["layer3", "layer4"]
@@ -31,7 +32,7 @@ def test_the_readmes_section_from_python(tmp_path):
 
 def test_the_notebook():
     notebook = json.loads((ROOT / "docs" / "augcam.ipynb").read_text())
-    names = {}
+    names: dict[str, Any] = {}
     for number, cell in enumerate(notebook["cells"]):
         if cell["cell_type"] == "code":
             assert cell["outputs"] == []  # what a machine printed once is no documentation

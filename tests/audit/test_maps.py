@@ -11,6 +11,7 @@ from augcam.audit.maps import EvidenceMaps, evidence_maps
 from augcam.audit.places import border_region, placements
 from augcam.audit.subject import Subject
 from augcam.audit.verdict import apart
+from augcam.explain.cam import Status
 
 SIZE = (32, 32)
 
@@ -21,7 +22,9 @@ def maps_at(places: list[tuple[int, int] | None]) -> EvidenceMaps:
     for one, place in zip(cells, places, strict=True):
         if place is not None:
             one[place] = 1
-    status = tuple("no_positive_evidence" if place is None else "ok" for place in places)
+    status: tuple[Status, ...] = tuple(
+        "no_positive_evidence" if place is None else "ok" for place in places
+    )
     return EvidenceMaps("layer3", cells, status, SIZE)
 
 

@@ -1,6 +1,7 @@
 """What the audit says of networks whose reasons are known, because they are written down."""
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from augcam.data.datasets.base import ImageSet
 from augcam.errors import UserError
 
 NAMES = ("left", "right", "top")
-PLAIN = {"class_names": NAMES, "mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
+PLAIN: dict[str, Any] = {"class_names": NAMES, "mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
 TAG = (0, 28, 4, 32)  # top, left, bottom, right
 
 

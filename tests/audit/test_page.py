@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+from typing import Any
 
 import numpy as np
 import pytest
@@ -51,13 +52,18 @@ def result():
     images = random.integers(60, 160, (150, 32, 32, 3)).astype(np.uint8)
     images[np.arange(150), :, :, labels] += 12
     images[labels == 0, :4, :4] = 255
-    plain = {"class_names": NAMES, "mean": (0.0,) * 3, "std": (1.0,) * 3}
-    return audit(Tagged(), ImageSet(images, labels), **plain)
+    return audit(
+        Tagged(), ImageSet(images, labels), class_names=NAMES, mean=(0.0,) * 3, std=(1.0,) * 3
+    )
 
 
 def test_the_page_has_verdict_pictures_and_a_command_and_loads_nothing(result, tmp_path):
     path = tmp_path / "audit.html"
-    given = {"title": "By what", "summary": "A network.", "recorded": ["data=shapes", "name=a"]}
+    given: dict[str, Any] = {
+        "title": "By what",
+        "summary": "A network.",
+        "recorded": ["data=shapes", "name=a"],
+    }
     write_audit_page(path, tmp_path / "audit", result, **given)
     page = path.read_text(encoding="utf-8")
     first = result.classes[0]

@@ -122,15 +122,14 @@ def test_a_fifth_method_is_one_function(run, monkeypatch, capsys):
 def test_the_check_starts_from_weights_as_training_does(run):
     with progress_bars() as progress:
         opened = open_run(RunFolder(run), "last", progress)
-    one, two, again = (
-        untrained_network(opened, s).layer4[0].conv2.weight.detach() for s in (0, 1, 0)
-    )
+    name = "layer4.0.conv2.weight"
+    one, two, again = (untrained_network(opened, s).get_parameter(name).detach() for s in (0, 1, 0))
     # He, fan out: sqrt(2 / (9 * channels)); nn.Conv2d's own is a 2.4th of that.
     assert float(one.std()) == pytest.approx((2 / (9 * one.shape[0])) ** 0.5, rel=0.1)
     assert torch.equal(one, again)
     assert not torch.equal(one, two)
     torch.manual_seed(opened.folder.config().seed)
-    assert not torch.equal(one, build_network(opened.folder.config(), 10).layer4[0].conv2.weight)
+    assert not torch.equal(one, build_network(opened.folder.config(), 10).get_parameter(name))
 
 
 @pytest.mark.parametrize(

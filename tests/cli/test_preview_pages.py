@@ -53,7 +53,7 @@ def photos() -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def shapes() -> np.ndarray:
-    return Shapes(train_size=250).train().images
+    return Shapes(train_size=250).train().images[:]
 
 
 def test_a_config_is_that_of_train_py():

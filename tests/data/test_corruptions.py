@@ -89,8 +89,8 @@ def test_severity_grows_and_spares_what_is_needed_to_recognise_the_image(real, n
     flat = [images.reshape(len(real), -1, 3).astype(float) for images in (made[-1], real)]
     if CORRUPTIONS[name].category == "geometry":
         flat = [np.sort(pixels, axis=1) for pixels in flat]
-    vectors = [pixels.reshape(len(real), -1) for pixels in flat]
-    likeness = np.corrcoef(*vectors)[: len(real), len(real) :]
+    mine, originals = (pixels.reshape(len(real), -1) for pixels in flat)
+    likeness = np.corrcoef(mine, originals)[: len(real), len(real) :]
     assert (likeness.argmax(axis=1) == index).mean() > 0.5
 
 

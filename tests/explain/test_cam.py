@@ -29,7 +29,7 @@ def lively(model: nn.Module) -> nn.Module:
             module.running_mean.normal_(std=0.3)
             module.running_var.uniform_(0.5, 1.5)
     # Large logits: the epsilons of the other libraries must not show.
-    model.fc.weight.data *= 1e4
+    model.get_parameter("fc.weight").data *= 1e4
     return model.eval()
 
 
@@ -72,7 +72,7 @@ class LinearNet(nn.Module):
 
     def __init__(self, weights: list[list[float]]) -> None:
         super().__init__()
-        self.features = nn.Identity()
+        self.features: nn.Module = nn.Identity()
         self.fc = nn.Linear(3, len(weights))
         self.fc.weight.data = torch.tensor(weights)
         nn.init.zeros_(self.fc.bias)
@@ -138,7 +138,7 @@ def test_heatmaps_are_pytorch_grad_cams(model, images, targets, method):
 
 
 def test_maps_are_torchcams_after_its_normalisation(model, images, targets):
-    layers = ["layer1", "layer2", "layer3", "layer4"]
+    layers: list[str | nn.Module] = ["layer1", "layer2", "layer3", "layer4"]
     maps = explain(model, images, targets)
     with TorchCam(model, layers) as peer:
         expected = peer(targets.tolist(), model(images))
@@ -217,11 +217,8 @@ def test_a_sample_does_not_depend_on_its_batch_mates(model, images, targets):
 def test_status_tells_degenerate_maps_apart():
     weights = [[1.0, 0, 0], [-1.0, 0, 0], [0.0, 0, 0]]
     cells = [[0.1, 0.2], [0.3, 0.7]]
-    nan, infinite, flat = (
-        [[0.1, float("nan")], [0, 1]],
-        [[0.1, float("inf")], [0, 1]],
-        [[4.0] * 2] * 2,
-    )
+    nan, infinite = ([[0.1, float(odd)], [0.0, 1.0]] for odd in ("nan", "inf"))
+    flat = [[4.0] * 2] * 2
     images = torch.cat([one_channel(c) for c in (cells, cells, cells, flat, flat, nan, infinite)])
     targets = [0, 1, 2, 0, 1, 0, 0]
     maps = explain(LinearNet(weights), images, targets, layers="features")["features"]

@@ -126,16 +126,14 @@ def command(*arguments: str) -> Ended:
 @contextlib.contextmanager
 def _captured(ended: Ended) -> Iterator[None]:
     """Streams as a terminal's: UTF-8, stderr with escapes for what has no letter."""
+    buffers = io.BytesIO(), io.BytesIO()
     streams = [
-        io.TextIOWrapper(io.BytesIO(), "utf-8", errors, write_through=True)
-        for errors in ("strict", "backslashreplace")
+        io.TextIOWrapper(buffer, "utf-8", errors, write_through=True)
+        for buffer, errors in zip(buffers, ("strict", "backslashreplace"), strict=True)
     ]
     with contextlib.redirect_stdout(streams[0]), contextlib.redirect_stderr(streams[1]):
         yield
-    ended.out, ended.err = (
-        stream.buffer.getvalue().decode("utf-8", "replace")  # type: ignore[attr-defined]
-        for stream in streams
-    )
+    ended.out, ended.err = (written.getvalue().decode("utf-8", "replace") for written in buffers)
 
 
 @contextlib.contextmanager

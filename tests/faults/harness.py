@@ -217,7 +217,7 @@ class WrittenFile:
 CONFIG = validate(compose(TINY))
 
 
-def _blank(_figure: Any) -> np.ndarray:
+def _blank(figure: Any) -> np.ndarray:
     """In place of drawing a figure, which is half of such a run: the file is written all the same."""
     return np.zeros((4, 4, 3), np.uint8)
 

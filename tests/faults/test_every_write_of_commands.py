@@ -26,7 +26,7 @@ from tests.faults.harness import (
 
 SAMPLE = 3  # points of each command in the quick test
 PARTS = 2  # of the slow one
-ASKED = {"n": 10, "samples": 10, "seed": 0, "checkpoint": "last"}
+ASKED: dict[str, Any] = {"n": 10, "samples": 10, "seed": 0, "checkpoint": "last"}
 # Of a training, what its own harness does not have: the files of the command line.
 OF_THE_COMMAND_LINE = (".", ".hydra", ".lock", "train.log")
 

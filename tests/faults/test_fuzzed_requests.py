@@ -174,7 +174,7 @@ def check(ended: Ended, place: Path) -> None:
     runs = [a.removeprefix("run=") for a in ended.arguments if a.startswith("run=")]
     outside = [
         path for path in ended.written
-        if not any(path.is_relative_to(folder) for folder in (inside, *runs))
+        if not any(path.is_relative_to(folder) for folder in (str(inside), *runs))
         and path != place / "outputs"
         and not re.match(r"/(proc|root/\.(cache|config))/", str(path))
     ]  # fmt: skip

@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,7 +34,7 @@ def write_run(
     """A run folder of `train.py data=shapes OVERRIDES` that said `predicted` of the test images."""
     run = RunFolder(folder)
     # The name's resolver has nothing to read outside Hydra's main.
-    tree = OmegaConf.create(_composed(("data=shapes", "name=x", *overrides)))
+    tree: Any = OmegaConf.create(_composed(("data=shapes", "name=x", *overrides)))
     run.save_config(validate(tree))
     predicted = label if predicted is None else predicted
     confusion = np.zeros((len(classes),) * 2, int)

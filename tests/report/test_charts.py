@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from PIL import Image
 
 from augcam.report import charts as figures
@@ -21,6 +22,10 @@ def test_every_group_has_a_look_of_its_own_and_the_baseline_is_the_same_everywhe
     assert "none" not in figures.group_styles(labels, None)
 
 
+def points(line: Line2D) -> np.ndarray:
+    return np.asarray(line.get_xydata())
+
+
 def test_a_curve_is_the_mean_of_the_runs_and_the_shade_goes_from_least_to_greatest():
     groups = {
         "none": [[(1, 0.2), (2, 0.4)], [(1, 0.3), (2, 0.8)]],
@@ -28,10 +33,10 @@ def test_a_curve_is_the_mean_of_the_runs_and_the_shade_goes_from_least_to_greate
     }
     axes = figures.lines_figure(groups, STYLES, "epoch", "accuracy, %").axes[0]
     none, flip = axes.lines
-    np.testing.assert_allclose(none.get_xydata(), [[1, 25], [2, 60]])
-    np.testing.assert_allclose(flip.get_xydata(), [[1, 50], [2, 60]])
+    np.testing.assert_allclose(points(none), [[1, 25], [2, 60]])
+    np.testing.assert_allclose(points(flip), [[1, 50], [2, 60]])
     (shade,) = axes.collections  # one run has none
-    corners = shade.get_paths()[0].vertices
+    corners = np.asarray(shade.get_paths()[0].vertices)
     for epoch, low, high in ((1, 20, 30), (2, 40, 80)):
         at = corners[corners[:, 0] == epoch, 1]
         assert (at.min(), at.max()) == pytest.approx((low, high))
@@ -40,7 +45,7 @@ def test_a_curve_is_the_mean_of_the_runs_and_the_shade_goes_from_least_to_greate
 def test_a_run_that_stopped_early_counts_where_it_was():
     curves = [[(1, 0.2), (2, 0.4)], [(1, 0.4)]]
     (line,) = figures.lines_figure({"none": curves}, STYLES, "epoch", "%").axes[0].lines
-    np.testing.assert_allclose(line.get_xydata(), [[1, 30], [2, 40]])
+    np.testing.assert_allclose(points(line), [[1, 30], [2, 40]])
 
 
 def test_dots_stand_in_order_with_their_intervals():
@@ -53,9 +58,9 @@ def test_dots_stand_in_order_with_their_intervals():
     assert [tick.get_text() for tick in axes.get_yticklabels()] == ["cutout", "none"]
     bottom, top = axes.get_ylim()
     assert bottom > top  # the first is on top
-    bars = [line for line in axes.lines if list(line.get_xdata()) == [0.6, 2.0]]
+    bars = [line for line in axes.lines if points(line)[:, 0].tolist() == [0.6, 2.0]]
     assert len(bars) == 1
-    assert list(bars[0].get_ydata()) == [0, 0]
+    assert points(bars[0])[:, 1].tolist() == [0, 0]
 
 
 def _cells(figure: Figure) -> tuple[np.ndarray, list[str]]:

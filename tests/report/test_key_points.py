@@ -10,6 +10,7 @@ import pytest
 from augcam.report.analysis import find
 from augcam.report.key_points import key_points
 from augcam.report.sections.ranking import ranking
+from augcam.viz.page import Table
 from tests.conftest import ROOT
 from tests.report.studies import a_study, runs_of, some_right
 from tests.report.test_analysis import in_search, study_of, with_accuracy
@@ -82,6 +83,7 @@ def test_a_search_shows_the_test_of_the_chosen_one_alone(tmp_path):
     assert "the chosen one has 70.0% right" in first
     page = ranking(find(study, tmp_path))
     (table,) = page.blocks
+    assert isinstance(table, Table)
     assert [row[0] for row in table.rows] == ["a", "b"]
     assert "75.0" not in " ".join([*rest, *(cell for row in table.rows for cell in row)])
 

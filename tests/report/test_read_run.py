@@ -4,6 +4,7 @@ import json
 import shutil
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -73,7 +74,9 @@ def json_harm(draw):
 
     def harm(folder: Path) -> None:
         content = json.loads((folder / name).read_text())
-        node, parent, key = content, None, None
+        node: Any = content
+        parent: Any = None
+        key: Any = None
         for step in steps:
             if isinstance(node, dict) and node:
                 parent, key = node, sorted(node)[step % len(node)]

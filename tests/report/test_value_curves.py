@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -147,7 +148,7 @@ def test_the_section_shows_every_class_and_names_its_test(tmp_path):
 
 
 def test_a_study_without_a_curve_has_no_section():
-    names = {"none": {}, "flip": {}}
+    names: dict[str, dict[str, Any]] = {"none": {}, "flip": {}}
     findings = find(study(names, dict.fromkeys(names, [0.5] * 3)), Path("figures"))
     assert section(findings) is None
 
@@ -161,9 +162,11 @@ def test_the_chart_draws_what_is_given_and_marks_what_parts():
     ]
     figure = panels_figure(panels, [1, 2, 4], "aug.rotate.limit")
     whole, cat = figure.axes
-    np.testing.assert_allclose(whole.lines[0].get_xydata(), [[1, 50], [2, 60], [4, 70]])
-    np.testing.assert_allclose(cat.lines[0].get_ydata(), [50, 60, 70])  # all classes, behind
-    np.testing.assert_allclose(cat.lines[1].get_ydata(), [70, 60, 50])
+    np.testing.assert_allclose(np.asarray(whole.lines[0].get_xydata()), [[1, 50], [2, 60], [4, 70]])
+    np.testing.assert_allclose(
+        np.asarray(cat.lines[0].get_ydata()), [50, 60, 70]
+    )  # all classes, behind
+    np.testing.assert_allclose(np.asarray(cat.lines[1].get_ydata()), [70, 60, 50])
     faces = [line.get_markerfacecolor() for line in cat.lines[2:]]
     assert faces[:2] == ["white", "white"]
     assert faces[2] != "white"

@@ -68,7 +68,7 @@ def test_weights_from_a_file_all_but_a_head_of_other_classes(tmp_path):
     network = build_network(config, 10)
     new = start_from_weights(network, config, 10)
     assert new == ["classifier.3.weight", "classifier.3.bias"]
-    assert torch.equal(network.features[0][0].weight, theirs.features[0][0].weight)
+    assert torch.equal(network.get_parameter("features.0.0.weight"), theirs.features[0][0].weight)
 
 
 def test_pretrained_means_a_new_head_even_with_as_many_classes(monkeypatch):
@@ -78,8 +78,10 @@ def test_pretrained_means_a_new_head_even_with_as_many_classes(monkeypatch):
     network = build_network(config, 1000)
     new = start_from_weights(network, config, 1000)
     assert new == ["conv1.weight", "fc.weight", "fc.bias"]  # the stem for small images is another
-    assert torch.equal(network.layer1[0].conv1.weight, theirs.layer1[0].conv1.weight)
-    assert not torch.equal(network.fc.weight, theirs.fc.weight)
+    assert torch.equal(
+        network.get_parameter("layer1.0.conv1.weight"), theirs.layer1[0].conv1.weight
+    )
+    assert not torch.equal(network.get_parameter("fc.weight"), theirs.fc.weight)
 
 
 def test_rebuilding_a_network_fetches_nothing(monkeypatch):

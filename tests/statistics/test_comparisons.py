@@ -194,7 +194,7 @@ def test_with_nothing_apart_a_departure_is_claimed_in_at_most_five_per_cent(size
             for n, better in zip(sizes, (0.2, 0), strict=True)
         )
         rates = Rates({"group": group, "base": base}, stratum, 6)
-        count += benjamini_hochberg(rates.departure("group", "base").p).any()
+        count += int(benjamini_hochberg(rates.departure("group", "base").p).any())
     assert count / 400 <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 400)
 
 

@@ -29,8 +29,8 @@ def test_the_head_learns_at_its_own_rate_under_every_schedule(scheduler, trunk, 
     groups = [{"params": list(classifier.network.parameters())}]
     optimizer = classifier.make_optimizer(groups)
     schedule = classifier.make_scheduler(optimizer, 101)["scheduler"]
-    own = {id(p) for p in classifier.network.fc.parameters()}
-    rates = {"trunk": [], "head": []}
+    own = {id(p) for p in classifier.network.get_submodule("fc").parameters()}
+    rates: dict[str, list[float]] = {"trunk": [], "head": []}
     for step in range(51):
         for group in optimizer.param_groups:
             (part,) = {"head" if id(p) in own else "trunk" for p in group["params"]}

@@ -1,6 +1,7 @@
 """Loss, metrics and schedule: expected values from scikit-learn, torch alone, or arithmetic."""
 
 import contextlib
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import torch
 from scipy.stats import entropy
 from sklearn.metrics import accuracy_score, confusion_matrix, log_loss, top_k_accuracy_score
 from torch import nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, TensorDataset
 
 from augcam.config.schema import validate
 from augcam.errors import UserError
@@ -35,8 +36,13 @@ class Scores(nn.Module):
 def batches(logits: np.ndarray, labels: np.ndarray, size: int) -> DataLoader:
     images = torch.zeros(len(labels), 3, 1, 8)
     images[:, 0, 0, : len(CLASSES)] = torch.from_numpy(logits)
-    rows = list(zip(images, torch.from_numpy(labels), torch.arange(len(labels)), strict=True))
+    rows = TensorDataset(images, torch.from_numpy(labels), torch.arange(len(labels)))
     return DataLoader(rows, batch_size=size)
+
+
+def without_optimizer(network: nn.Module, **loss: Any) -> Classifier:
+    nothing: Any = None  # it is never fitted
+    return Classifier(network, CLASSES, nothing, nothing, **loss)
 
 
 def quiet_trainer(**flags) -> pl.Trainer:
@@ -51,7 +57,7 @@ def test_metrics_equal_scikit_learns():
     labels = random.integers(0, 6, 101)
     logits = random.normal(size=(101, 6)).astype(np.float32)
     logits[np.arange(101), labels] += 1.0
-    classifier = Classifier(Scores(), CLASSES, lambda _: None, lambda *_: {})
+    classifier = without_optimizer(Scores())
     quiet_trainer().test(classifier, batches(logits, labels, 16), verbose=False)
 
     found = classifier.results["test"]
@@ -73,14 +79,14 @@ def test_calibration_error_by_hand():
     sure = np.log(np.array([0.75, 0.25, 1e-9, 1e-9, 1e-9, 1e-9], dtype=np.float32))
     for right, error in ((3, 0.0), (2, 0.25)):
         labels = np.array([0] * right + [1] * (4 - right))
-        classifier = Classifier(Scores(), CLASSES, lambda _: None, lambda *_: {})
+        classifier = without_optimizer(Scores())
         quiet_trainer().test(classifier, batches(np.tile(sure, (4, 1)), labels, 2), verbose=False)
         assert classifier.results["test"]["ece"] == pytest.approx(error, abs=1e-6)
 
 
 def test_a_class_without_images_has_no_accuracy():
     labels = np.zeros(4, dtype=np.int64)
-    classifier = Classifier(Scores(), CLASSES, lambda _: None, lambda *_: {})
+    classifier = without_optimizer(Scores())
     quiet_trainer().test(
         classifier, batches(np.eye(6, dtype=np.float32)[labels], labels, 2), verbose=False
     )
@@ -93,7 +99,7 @@ def test_a_loss_that_is_not_a_number_is_not_left_out():
     labels = np.zeros(4, dtype=np.int64)
     logits = np.eye(6, dtype=np.float32)[labels]
     logits[2] = np.nan
-    classifier = Classifier(Scores(), CLASSES, lambda _: None, lambda *_: {})
+    classifier = without_optimizer(Scores())
     quiet_trainer().test(classifier, batches(logits, labels, 2), verbose=False)
     assert np.isnan(classifier.results["test"]["loss"])
 
@@ -134,16 +140,16 @@ def test_fixed_filters_are_in_no_group():
 
 def test_objective_is_smoothed_cross_entropy_plus_l1():
     network = nn.Sequential(nn.Flatten(), nn.Linear(24, 6))
-    classifier = Classifier(
-        network, CLASSES, lambda _: None, lambda *_: {}, label_smoothing=0.1, l1=0.01
-    )
+    classifier = without_optimizer(network, label_smoothing=0.1, l1=0.01)
     images, labels = torch.randn(4, 3, 1, 8), torch.tensor([0, 1, 2, 3])
     found = classifier.training_step((images, labels, labels), 0)
     log_p = network(images).log_softmax(1)
     # Szegedy et al.: the target is 0.9 for the true class plus 0.1 spread evenly over all six.
     target = torch.full((4, 6), 0.1 / 6)
     target[torch.arange(4), labels] += 0.9
-    expected = -(target * log_p).sum(1).mean() + 0.01 * network[1].weight.abs().sum()
+    expected = (
+        -(target * log_p).sum(1).mean() + 0.01 * network.get_parameter("1.weight").abs().sum()
+    )
     torch.testing.assert_close(found, expected)
     assert classifier.train_metrics()["loss"] == pytest.approx(
         -log_p[torch.arange(4), labels].mean().item(), rel=1e-5
@@ -162,8 +168,8 @@ def test_divergence_of_views_is_entropy_of_the_mean_less_mean_entropy():
 
 def test_objective_with_three_views_is_the_first_ones_plus_their_divergence():
     network = nn.Sequential(nn.Flatten(), nn.Linear(24, 6))
-    classifier = Classifier(network, CLASSES, lambda _: None, lambda *_: {}, jsd=12)
-    plain = Classifier(network, CLASSES, lambda _: None, lambda *_: {})
+    classifier = without_optimizer(network, jsd=12)
+    plain = without_optimizer(network)
     images, labels = torch.randn(12, 3, 1, 8), torch.tensor([0, 1, 2, 3])
     found = classifier.training_step((images, labels, labels), 0)
     first = plain.training_step((images[:4], labels, labels), 0)
@@ -205,14 +211,13 @@ def rates(tmp_path, overrides=(), batches_of=24, stop_at=None, **flags) -> list[
         compose(["model=resnet10", "model.width=8", "scheduler.pct_start=0.25", *overrides])
     )
     torch.manual_seed(0)
-    rows = [
-        (torch.randn(3, 8, 8), torch.tensor(i % 10), torch.tensor(i)) for i in range(2 * batches_of)
-    ]
-    loader = DataLoader(rows, batch_size=2)
+    count = 2 * batches_of
+    index = torch.arange(count)
+    loader = DataLoader(TensorDataset(torch.randn(count, 3, 8, 8), index % 10, index), batch_size=2)
     seen = Rates()
     for end in [stop_at, None] if stop_at else [None]:
         classifier = build_classifier(config, map(str, range(10)))
-        callbacks = [seen]
+        callbacks: list[pl.Callback] = [seen]
         if end:
             callbacks.append(StopAfter(end, tmp_path / "last.ckpt"))
         trainer = quiet_trainer(max_epochs=3, callbacks=callbacks, **flags)
@@ -308,7 +313,7 @@ def test_a_mixture_is_learnt_in_proportion_and_counted_by_its_larger_part():
     classifier = build_classifier(config, "abc")
     logits = torch.tensor([[2.0, 0.5, -1.0], [0.0, 1.0, 3.0]])
     classifier.network = torch.nn.Module()
-    classifier.network.forward = lambda images: logits  # type: ignore[method-assign]
+    classifier.network.forward = lambda images: logits
     shares = torch.tensor([[0.7, 0.3, 0.0], [0.0, 0.6, 0.4]])
     loss = classifier.training_step((torch.zeros(2, 3, 8, 8), shares, torch.arange(2)), 0)
     smoothed = 0.9 * shares + 0.1 / 3

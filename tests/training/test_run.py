@@ -1,6 +1,7 @@
 """How a run ends: what the disk does to it is reported in words, with what to do next."""
 
 import errno
+import io
 import json
 import os
 
@@ -47,7 +48,7 @@ def test_a_full_disk_within_torchs_writer(tmp_path, monkeypatch):
     """torch hides the disk's error behind one about its own position in the file."""
     import torch
 
-    class Full:
+    class Full(io.BytesIO):
         def write(self, _content):
             raise OSError(errno.ENOSPC, "No space left on device")
 

@@ -1,17 +1,17 @@
 """Grids and figures: every pixel of an image where it belongs, and no text cut."""
 
-import matplotlib
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from augcam.errors import UserError
-from augcam.viz.figures import confusion_figure, curves_figure, figure_array
 from augcam.viz.grid import GAP, PAPER, captioned_grid, denormalize, save_png
 
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
+
 RANDOM = np.random.default_rng(0)
+
 IMAGES = RANDOM.integers(0, 256, (6, 32, 32, 3), dtype=np.uint8)
 
 
@@ -91,39 +91,6 @@ def test_an_empty_grid_is_refused(rows, captions):
 def test_png_holds_the_picture(tmp_path):
     save_png(IMAGES[0], tmp_path / "figures" / "picture.png")
     np.testing.assert_array_equal(Image.open(tmp_path / "figures" / "picture.png"), IMAGES[0])
-
-
-def test_figures_are_drawn_without_pyplots_global_state():
-    before = dict(matplotlib.rcParams)
-    confusion = np.array([[8, 2], [1, 9]])
-    figure = confusion_figure(confusion, ["cat", "dog"])
-    (axes, _bar) = figure.axes
-    assert axes.get_title() == "accuracy 85.00% of 20 images"
-    assert [text.get_text() for text in axes.texts] == ["8", "2", "1", "9"]
-    np.testing.assert_allclose(axes.images[0].get_array(), [[0.8, 0.2], [0.1, 0.9]])
-    picture = figure_array(figure)
-    assert picture.dtype == np.uint8
-    assert picture.shape[2] == 3
-    assert matplotlib._pylab_helpers.Gcf.figs == {}
-    assert dict(matplotlib.rcParams) == before
-
-
-def test_confusion_of_other_size_is_refused_and_an_empty_class_is_no_error():
-    with pytest.raises(UserError, match=r"3 classes cannot be \(2, 2\)"):
-        confusion_figure(np.eye(2), ["a", "b", "c"])
-    figure_array(confusion_figure(np.zeros((3, 3), dtype=int), ["a", "b", "c"]))
-
-
-def test_curves_hold_the_points_and_name_the_last():
-    curves = {"train": [(1, 0.5), (2, 0.75)], "val": [(2, 0.625)], "test": []}
-    (axes,) = curves_figure(curves, "accuracy").axes
-    assert [line.get_xydata().tolist() for line in axes.lines] == [
-        [[1, 0.5], [2, 0.75]],
-        [[2, 0.625]],
-    ]
-    labels = [text.get_text() for text in axes.get_legend().get_texts()]
-    assert labels == ["train  75.00%", "val  62.50%"]
-    figure_array(curves_figure({"train": []}, "loss"))
 
 
 def test_text_for_tensorboard_is_larger_and_the_images_are_not():

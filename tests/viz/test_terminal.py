@@ -1,13 +1,14 @@
 """Log files: what a disk does not take is missing there, and nothing else comes of it."""
 
 import errno
+import io
 import logging
 import os
 
 from augcam.viz.terminal import LogFile
 
 
-class FullDisk:
+class FullDisk(io.TextIOWrapper):
     """In place of an open file."""
 
     def write(self, _text):
@@ -22,7 +23,7 @@ class FullDisk:
 
 def test_a_log_on_a_full_disk_costs_one_line_and_no_traceback(tmp_path, capfd):
     handler = LogFile(tmp_path / "train.log", delay=True)
-    handler.stream = FullDisk()
+    handler.stream = FullDisk(io.BytesIO())
     log = logging.Logger("of this test")
     log.addHandler(handler)
     log.info("one")

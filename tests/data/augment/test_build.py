@@ -2,6 +2,7 @@
 
 import sys
 import textwrap
+from functools import partial
 
 import albumentations as A
 import cv2
@@ -18,11 +19,6 @@ from tests.data.augment.test_pipeline import cifar_mean, composed
 AUGS = sorted(path.stem for path in (ROOT / "conf" / "aug").glob("*.yaml"))
 OPS = sorted(path.stem for path in (ROOT / "conf" / "aug" / "op").glob("*.yaml"))
 FLIP = {"_target_": "albumentations.HorizontalFlip", "p": 0.5}
-
-
-@pytest.fixture(scope="module")
-def image():
-    return np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
 
 
 @pytest.mark.parametrize("name", AUGS)
@@ -58,7 +54,7 @@ def test_the_fill_of_a_hole_is_the_data_sets_mean():
     for name in ("cutout", "crop_flip_cutout", "flagship", "system_d", "system_e", "cutout_rotate"):
         aug = composed(f"aug={name}")
         for mean, fill in ((cifar_mean(), [125, 123, 114]), ((0.2, 0.5, 1.0), [51, 128, 255])):
-            pipeline = build_pipeline(aug, 1, lambda mean=mean: mean)
+            pipeline = build_pipeline(aug, 1, partial(tuple, mean))
             assert list(pipeline.transforms["cutout"].fill) == fill
 
 

@@ -33,7 +33,7 @@ def expected_shares(images, labels, values):
 def test_labels_are_shared_as_pixels_are(kind, batch):
     images, whole = batch
     labels = whole.argmax(dim=1)
-    mix = build(**{"mixup": None, "cutmix": None, kind: 1.0}, seed=3)
+    mix = build(1.0, None, seed=3) if kind == "mixup" else build(None, 1.0, seed=3)
     for number in range(5):
         mixed, shares = mix(images, whole, 0, number)
         assert torch.allclose(shares.sum(dim=1), torch.ones(BATCH))
@@ -66,11 +66,12 @@ def test_a_batch_depends_on_seed_epoch_and_number_alone(batch):
 
 
 def test_torchs_own_stream_goes_on_as_if_nothing_had_been_drawn(batch):
+    images, whole = batch
     mix = build(1.0, 1.0, seed=1)
     torch.manual_seed(7)
     expected = torch.rand(3)
     torch.manual_seed(7)
-    mix(*batch, 0, 0)
+    mix(images, whole, 0, 0)
     assert torch.equal(torch.rand(3), expected)
 
 

@@ -87,11 +87,12 @@ def draws(policy, count: int) -> list[list[tuple[str, float]]]:
 def test_a_policy_draws_as_often_as_torchvisions(ours, theirs, monkeypatch):
     count = 4000
     seen = []
-    monkeypatch.setattr(
-        theirs,
-        "_apply_image_or_video_transform",
-        lambda image, name, magnitude, **rest: seen.append((name, round(magnitude, 4))) or image,
-    )
+
+    def noted(image, name, magnitude, **_rest):
+        seen.append((name, round(magnitude, 4)))
+        return image
+
+    monkeypatch.setattr(theirs, "_apply_image_or_video_transform", noted)
     torch.manual_seed(0)
     image = Image.fromarray(photo(0))
     for _ in range(count):

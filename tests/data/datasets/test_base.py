@@ -1,5 +1,7 @@
 """Statistics and digests of images."""
 
+from typing import Any
+
 import numpy as np
 
 from augcam.data.datasets.base import digest, statistics
@@ -14,7 +16,8 @@ def test_statistics_are_numpys():
 
 
 def test_no_two_sequences_have_one_digest():
-    sequences = [["ab", "c"], ["a", "bc"], ["abc"], [b"abc"], ["abc", ""], [1, 2], [12], []]
+    texts = [["ab", "c"], ["a", "bc"], ["abc"], ["abc", ""], []]
+    sequences: list[list[Any]] = [*texts, [b"abc"], [1, 2], [12]]
     # bytes and the same text are one content
     assert len({digest(sequence) for sequence in sequences}) == len(sequences) - 1
     assert digest(["ab", "c"]) == digest(iter(["ab", "c"]))

@@ -4,6 +4,7 @@ import hashlib
 import pickle
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -36,10 +37,10 @@ class TestCifar10:
         train, test = source.train(), source.test()
         assert (train.images.shape, train.images.dtype) == ((50_000, 32, 32, 3), np.uint8)
         assert (test.images.shape, test.labels.dtype) == ((10_000, 32, 32, 3), np.int64)
-        assert train.images.flags.c_contiguous
+        assert train.images[:].flags.c_contiguous
         assert np.array_equal(np.bincount(train.labels), [5000] * 10)
         assert np.array_equal(np.bincount(test.labels), [1000] * 10)
-        mean, std = statistics(train.images)
+        mean, std = statistics(train.images[:])
         assert np.allclose(mean, source.mean, atol=5e-5)
         assert np.allclose(std, source.std, atol=5e-5)
         theirs = torchvision.datasets.CIFAR10(CIFAR, train=False)
@@ -142,7 +143,7 @@ class TestCifar100:
         self.planes = {
             name: random.integers(0, 256, (10, 3072), dtype=np.uint8) for name in ("train", "test")
         }
-        contents = {
+        contents: dict[str, dict[Any, Any]] = {
             name: {
                 b"data": planes,
                 b"fine_labels": list(range(90, 100)),
@@ -166,11 +167,11 @@ class TestCifar100:
         dataset.prepare()
         train = dataset.train()
         assert np.array_equal(
-            train.images, self.planes["train"].reshape(10, 3, 32, 32).transpose(0, 2, 3, 1)
+            train.images[:], self.planes["train"].reshape(10, 3, 32, 32).transpose(0, 2, 3, 1)
         )
         assert train.labels.tolist() == list(range(90, 100))
         assert dataset.classes[99] == "class 99"
-        assert np.allclose(dataset.mean, (train.images / 255).mean(axis=(0, 1, 2)))
+        assert np.allclose(dataset.mean, (train.images[:] / 255).mean(axis=(0, 1, 2)))
         assert dataset.fingerprint() != CIFAR10(root).fingerprint()
 
     @pytest.mark.parametrize("name", ["train", "test", "meta"])

@@ -52,7 +52,7 @@ class TestImageFolder:
         train, test = first.train(), first.test()
         assert len(train) + len(test) == 300
         assert abs(len(test) - 60) < 35  # standard deviation 6.9
-        assert np.array_equal(again.test().images, test.images)
+        assert np.array_equal(again.test().images[:], test.images[:])
         for label in (0, 1):
             values = [set(part.images[part.labels == label][:, 0, 0, 0]) for part in (train, test)]
             assert not values[0] & values[1]
@@ -134,7 +134,9 @@ class TestImageFolder:
     def test_a_home_folder_is_spelt_out(self, monkeypatch, tmp_path):
         monkeypatch.setenv("HOME", str(tmp_path))
         config = validate(compose(["data=folder", "data.root='~/flowers'"]))
-        assert build_source(config).root == tmp_path / "flowers"
+        source = build_source(config)
+        assert isinstance(source, ImageFolder)
+        assert source.root == tmp_path / "flowers"
 
 
 def two_classes(root: Path, count: int = 3) -> None:
@@ -189,10 +191,13 @@ class TestSplit:
         del raw.data.split
         old = build_source(validate(raw))
         assert np.bincount(old.test().labels).tolist() == [4, 2]
+        assert isinstance(old, ImageFolder)
         now = set(old._files["test"].names)
         write(tmp_path / "a" / "x.gif")  # was no image then
         write(tmp_path / "a" / "deep" / "x.png")
-        assert set(build_source(validate(raw))._files["test"].names) == now
+        again = build_source(validate(raw))
+        assert isinstance(again, ImageFolder)
+        assert set(again._files["test"].names) == now
 
     def test_ones_own_images_are_validated_by_default(self, tmp_path):
         two_classes(tmp_path, 30)

@@ -115,7 +115,7 @@ def test_the_source_states_mean_and_std_of_its_training_images():
     source.prepare()
     train, test = source.train(), source.test()
     assert (len(train), len(test), len(source.classes)) == (200, 30, 10)
-    scaled = train.images.reshape(-1, 3) / 255
+    scaled = train.images[:].reshape(-1, 3) / 255
     assert np.allclose(source.mean, scaled.mean(axis=0))
     assert np.allclose(source.std, scaled.std(axis=0))
 

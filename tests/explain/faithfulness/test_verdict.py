@@ -10,6 +10,7 @@ from scipy import stats
 from augcam.explain.faithfulness.measure import Measured
 from augcam.explain.faithfulness.section import faithfulness_section, means_table
 from augcam.explain.faithfulness.verdict import compare, independent_of_weights, praises, verdict
+from augcam.viz.page import Table
 
 POINTING, ROAD, SANITY = "localisation_pointing", "road", "sanity_spearman"
 
@@ -145,7 +146,8 @@ def test_the_table_says_what_was_not_measured_and_how_many_images_are_left(tmp_p
     rows = measured(sanity={("a", "layer4"): 0.1, ("b", "layer1"): 0.2})
     rows[-1].values[:3] = np.nan  # three maps said nothing
     section = faithfulness_section(rows, 100, "mosaics", tmp_path / "truth.png")
-    table = next(b for b in section.blocks if getattr(b, "columns", [""])[-1].startswith(SANITY))
+    tables = [block for block in section.blocks if isinstance(block, Table)]
+    table = next(table for table in tables if table.columns[-1].startswith(SANITY))
     cells = {line[0]: line[-1] for line in table.rows}
     assert cells["c layer1"] == "-"
     assert cells["centre"] == "-"

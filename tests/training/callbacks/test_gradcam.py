@@ -1,6 +1,7 @@
 """The epoch's panels: the right images, the right captions, and no trace in the run."""
 
 import copy
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.loggers import TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, TensorDataset
 
 import augcam.training.callbacks.gradcam as panels
 from augcam.config.schema import validate
@@ -28,11 +29,11 @@ def loader(count: int = 48, size: int = 8) -> DataLoader:
     made = torch.Generator().manual_seed(1)
     images = torch.randn(count, 3, 16, 16, generator=made)
     labels = torch.randint(0, 10, (count,), generator=made)
-    return DataLoader(list(zip(images, labels, torch.arange(count), strict=True)), batch_size=size)
+    return DataLoader(TensorDataset(images, labels, torch.arange(count)), batch_size=size)
 
 
 def panel(folder, **changed) -> panels.GradCamPanels:
-    settings = {
+    settings: dict[str, Any] = {
         "images": 4, "choice": "most_confident", "layer": "layer4", "method": "gradcam",
         "every_n_epochs": 1, "seed": 1,
     }  # fmt: skip
@@ -67,8 +68,7 @@ def test_shows_the_most_confidently_wrong_with_their_captions(tmp_path, drawn):
     module, data = classifier(), loader()
     trainer(tmp_path, [panel(tmp_path)]).validate(module, data, verbose=False)
 
-    images = torch.stack([row[0] for row in data.dataset])
-    labels = torch.stack([row[1] for row in data.dataset])
+    images, labels = (torch.cat(part) for part in list(zip(*data, strict=True))[:2])
     with torch.no_grad():
         confidence, predicted = module.eval()(images).softmax(1).max(1)
     wrong = torch.where(predicted != labels, confidence, -1).argsort(descending=True)[:4]
@@ -163,10 +163,10 @@ def test_works_when_the_network_is_compiled(tmp_path, drawn):
 def test_nothing_is_drawn_when_nothing_is_wrong(tmp_path, drawn):
     module = classifier()
     data = loader()
-    images = torch.stack([row[0] for row in data.dataset])
+    images = torch.cat([batch[0] for batch in data])
     with torch.no_grad():
         right = module.eval()(images).argmax(1)
-    rows = list(zip(images, right, torch.arange(len(right)), strict=True))
+    rows = TensorDataset(images, right, torch.arange(len(right)))
     trainer(tmp_path, [panel(tmp_path)]).validate(
         module, DataLoader(rows, batch_size=8), verbose=False
     )

@@ -1,8 +1,9 @@
 """What a run leaves for TensorBoard's HPARAMS table, read as TensorBoard itself reads it."""
 
-from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import pytorch_lightning as pl
 from pytorch_lightning.loggers import TensorBoardLogger
 from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
 from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
@@ -27,13 +28,11 @@ def test_a_sweep_is_one_table_with_a_row_a_run_and_every_column_filled(tmp_path,
             folder = tmp_path / f"aug={aug},seed={seed}"
             accuracy[aug, seed] = 0.1 * seed + (aug == "flip") / 2
             split = {metric.name: 0.5 for metric in METRICS} | {"accuracy": accuracy[aug, seed]}
-            metrics = {"test": split, "val": split}
+            metrics: dict[str, Any] = {"test": split, "val": split}
             if without:
                 metrics[without] = None
             logger = TensorBoardLogger(tmp_path, folder.name, "", default_hp_metric=False)
-            log_results(
-                validate(compose(overrides)), None, SimpleNamespace(loggers=[logger]), metrics
-            )
+            log_results(validate(compose(overrides)), None, pl.Trainer(logger=logger), metrics)
             logger.finalize("success")
     multiplexer = EventMultiplexer().AddRunsFromDirectory(str(tmp_path)).Reload()
     provider = MultiplexerDataProvider(multiplexer, str(tmp_path))

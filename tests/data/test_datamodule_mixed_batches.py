@@ -2,6 +2,7 @@
 
 import contextlib
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -110,7 +111,7 @@ def test_ranks_share_the_batch_that_one_process_would_have(number):
     images = torch.from_numpy(Noise().train().images[:8])
     labels = torch.arange(8) % 3
 
-    def stage(rank: int, world_size: int, gathered: dict[int, torch.Tensor]) -> SimpleNamespace:
+    def stage(rank: int, world_size: int, gathered: dict[int, torch.Tensor]) -> Any:
         progress = SimpleNamespace(current=SimpleNamespace(ready=number))
         return SimpleNamespace(
             training=True, current_epoch=2, global_rank=rank, world_size=world_size,

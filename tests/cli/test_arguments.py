@@ -1,0 +1,43 @@
+"""`key=value` of the commands without Hydra."""
+
+from typing import Annotated
+
+import pytest
+from pydantic import BaseModel, ConfigDict, Field
+
+from augcam.cli.arguments import options
+from augcam.errors import UserError
+
+
+class Wanted(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    run: Annotated[str, Field(description="whose")]
+    n: Annotated[int, Field(ge=10, description="how many")] = 100
+    layers: Annotated[tuple[str, ...], Field(description="which")] = ()
+
+
+def test_values_are_read_as_yaml_and_lists_as_in_hydra():
+    asked = options(Wanted, ["run=outputs/a=b", "n=16", "layers=[layer3,layer4]"], "")
+    assert asked == Wanted(run="outputs/a=b", n=16, layers=("layer3", "layer4"))
+
+
+def test_all_that_is_wrong_is_said_at_once():
+    with pytest.raises(UserError) as refused:
+        options(Wanted, ["n=1", "layer=layer4", "loose"], "")
+    assert str(refused.value).splitlines() == [
+        "loose: write key=value",
+        "layer: there is no such key; did you mean layers?",
+        "run: must be given",
+        "n=1: should be greater than or equal to 10",
+    ]
+
+
+def test_help_is_the_usage_and_the_fields_with_their_defaults(capsys):
+    with pytest.raises(SystemExit) as ended:
+        options(Wanted, ["--help"], "How to use it.")
+    assert not ended.value.code
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].strip() == "How to use it."
+    assert "  run=          whose" in lines
+    assert "  n=            how many [100]" in lines

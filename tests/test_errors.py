@@ -1,0 +1,55 @@
+"""What went wrong in words, and whose fault it was."""
+
+import errno
+import os
+
+import pytest
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from augcam.errors import RunError, UserError, explained, nearest, shown
+
+
+def failed(number: int) -> OSError:
+    return OSError(number, os.strerror(number), "/there/file")
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "words"),
+    [
+        (UserError("n=0\nn=1"), 2, ["augcam: n=0", "augcam: n=1"]),
+        (RunError("the loss is not finite"), 1, ["augcam: the loss is not finite"]),
+        (failed(errno.EACCES), 2, ["/there/file: Permission denied; hydra.run.dir=DIR writes"]),
+        (failed(errno.ENOSPC), 1, ["/there/file: No space left on device; free space"]),
+        (ZeroDivisionError("by zero"), 1, ["ZeroDivisionError: by zero", "debug=true shows where"]),
+    ],
+)
+def test_a_message_and_an_exit_status(error, status, words):
+    message, ended = explained(error)
+    assert ended == status
+    lines = message.splitlines()
+    assert len(lines) == len(words)
+    assert all(word in line for word, line in zip(words, lines, strict=True))
+
+
+def test_an_unknown_key_of_a_config_is_named_with_the_nearest():
+    tree = OmegaConf.create({"trainer": {"max_epochs": 1}})
+    OmegaConf.set_struct(tree, True)
+    with pytest.raises(OmegaConfBaseException) as caught:
+        tree.trainer.max_epoch  # noqa: B018
+    message, status = explained(caught.value)
+    assert (message, status) == (
+        "augcam: trainer.max_epoch: there is no such key; did you mean max_epochs?",
+        2,
+    )
+
+
+def test_a_long_value_keeps_its_ends_and_one_line():
+    text = "a" * 100 + "\n" + "z" * 100
+    assert shown(text, 80) == "a" * 60 + "[...]" + "z" * 15
+    assert shown("  two\n words ") == "two words"
+
+
+def test_nearest_names_all_where_none_is_near():
+    assert nearest("cutot", ["cutout", "flip"]) == "did you mean cutout?"
+    assert nearest("xyz", ["flip", "cutout"]) == "there is: cutout, flip"
