@@ -113,6 +113,14 @@ def test_the_command_that_made_the_sweep_is_one_line(page):
     assert "python train.py -m aug=none,blur,cutout seed=1,2,3 data=shapes" in made
 
 
+def test_every_run_is_listed_by_its_name_under_the_folder_of_all(page, sweep):
+    made = section(page, "How it was made")
+    assert f"All 9 runs in `{sweep}`" in made
+    for aug in ("none", "cutout", "blur"):
+        for seed in (1, 2, 3):
+            assert f"| aug={aug},seed={seed} | finished | {aug} | {seed} |" in made
+
+
 def test_the_table_has_a_line_for_every_run(page, sweep):
     with (sweep / "runs.csv").open() as file:
         rows = list(csv.DictReader(file))

@@ -1,7 +1,9 @@
 """What made the study: commands, settings, versions, times, and what is missing."""
 
+import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from augcam.report.analysis import Findings
@@ -10,7 +12,7 @@ from augcam.report.load import Run
 from augcam.report.sections.parts import FOLDED
 from augcam.runs.run_folder import RunFolder
 from augcam.viz import markdown, words
-from augcam.viz.markdown import plain
+from augcam.viz.markdown import code, plain
 from augcam.viz.page import Block, Section, Table
 
 
@@ -33,9 +35,12 @@ def how_it_was_made(findings: Findings) -> Section:
         blocks.append(Table(columns, settings, caption, folded=len(settings) > FOLDED))
     if facts := _environment(used):
         blocks.append(f"**Versions and machine**: {plain('; '.join(facts))}.")
+    where = os.path.commonpath(
+        [run.folder.path.absolute().parent for run in study.runs] or [Path()]
+    )
     rows = [
         [
-            str(run.folder), run.state, run.label, str(run.seed),
+            str(run.folder.path.absolute().relative_to(where)), run.state, run.label, str(run.seed),
             _accuracy(run, "val"), "-" if findings.searched else _accuracy(run, "test"),
             words.duration(run.metrics["wall_seconds"]) if run.metrics.get("wall_seconds") else "-",
         ]
@@ -43,7 +48,9 @@ def how_it_was_made(findings: Findings) -> Section:
     ]  # fmt: skip
     if rows:
         columns = ["run", "state", "augmentation", "seed", "validation, %", "test, %", "wall time"]
-        caption = f"All {words.plural(len(rows), 'run')}; `runs.csv` has more of each."
+        caption = (
+            f"All {words.plural(len(rows), 'run')} in {code(where)}; `runs.csv` has more of each."
+        )
         blocks.append(Table(columns, rows, caption, folded=len(rows) > FOLDED))
     if study.left_out:
         missing = [[str(folder), why, _log(folder)] for folder, why in study.left_out]

@@ -72,7 +72,7 @@ def robustness(findings: Findings) -> Section:
     sentence = robust_sentence(findings)
     blocks: list[Block] = [
         text,
-        sentence,
+        sentence[:1].upper() + sentence[1:],
         Row(
             [
                 Table(columns, rows, caption),
