@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 # What a kill can leave: a file of ours, hidden, followed by the number of the process that wrote it.
-_LEFTOVER = re.compile(r"\..+\.(ckpt|csv|html|json|md|npz|png|txt|yaml)\.\d+")
+_LEFTOVER = re.compile(r"\..+\.(ckpt|csv|html|images|json|md|npz|png|txt|yaml)\.\d+")
 
 
 @contextmanager

@@ -2,7 +2,8 @@
 
 import difflib
 import errno
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from omegaconf.errors import OmegaConfBaseException
 
@@ -41,6 +42,12 @@ def nearest(word: str, choices: Iterable[object]) -> str:
     names = sorted(str(choice) for choice in choices)
     close = difflib.get_close_matches(word, names, n=3, cutoff=0.5)
     return f"did you mean {' or '.join(close)}?" if close else f"there is: {', '.join(names)}"
+
+
+def pydantic_message(problem: Mapping[str, Any]) -> str:
+    """The message of one of pydantic's `ValidationError.errors()`, without what it begins with."""
+    message: str = problem["msg"]
+    return message.removeprefix("Value error, ").removeprefix("Input ")
 
 
 def explained(error: Exception) -> tuple[str, int]:

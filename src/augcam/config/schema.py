@@ -26,7 +26,7 @@ from pydantic import (
 from augcam.config.build import CONSTANT, refusals, unfit
 from augcam.config.compose import opencv_constant
 from augcam.config.model import ModelConfig, unknown_network
-from augcam.errors import UserError, shown
+from augcam.errors import UserError, pydantic_message, shown
 
 # What may differ when a run goes on: where and how it computes and what it shows, not what comes out.
 FREE_TO_CHANGE = (
@@ -439,8 +439,7 @@ def in_words(error: ValidationError) -> list[str]:
             if re.fullmatch(r"[A-Za-z_]\w*|_target_|\d+", key) and key not in _BRANCHES:
                 path.append(key)
         value = problem["input"]
-        message = problem["msg"].removeprefix("Value error, ")
-        message = message.removeprefix("Input ")
+        message = pydantic_message(problem)
         name = shown(".".join(path))
         if problem["type"] == "extra_forbidden":
             lines.setdefault(name, []).append("there is no such key")

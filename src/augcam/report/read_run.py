@@ -20,7 +20,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from scipy.stats import rankdata
 
-from augcam.errors import UserError
+from augcam.errors import UserError, pydantic_message
 from augcam.explain import cam
 from augcam.metrics import METRICS
 from augcam.runs.run_folder import RunFolder
@@ -208,7 +208,7 @@ def checked(model: type[BaseModel], file: Path, content: Any) -> None:
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in problem["loc"])
-        message = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
+        message = pydantic_message(problem)
         value = problem["input"]
         given = f"={value!r}"[:60] if isinstance(value, (int, float, str, type(None))) else ""
         if problem["type"] == "missing":

@@ -105,9 +105,9 @@ class TestDecode:
         with pytest.raises(KeyboardInterrupt):
             stored(tmp_path, stops)
         assert not list(tmp_path.glob("*.images*"))
-        (tmp_path / ".k.images.part").write_bytes(b"left by a kill")
+        (tmp_path / ".k.images.4711").write_bytes(b"left by a kill")
         assert np.array_equal(stored(tmp_path)[49], picture(49))
-        assert not list(tmp_path.glob(".*.part"))
+        assert not list(tmp_path.glob(".*.images*"))
 
     def test_a_full_disk_is_known_before(self, tmp_path, monkeypatch):
         usage = type("Usage", (), {"free": 2399})

@@ -16,7 +16,7 @@ from augcam.data.augment import ops, policies
 from augcam.data.augment.pipeline import Pipeline, Transform
 from augcam.data.augment.strength import weakened
 from augcam.data.datasets.base import Channels
-from augcam.errors import UserError
+from augcam.errors import UserError, pydantic_message
 
 # isort: split
 import albumentations as A
@@ -303,7 +303,7 @@ def _in_words(key: str, kind: type, error: Exception) -> list[str]:
         return [f"{key}: {kind.__name__}: {' '.join(str(error).split())[:200]}"]
     messages: dict[str, list[str]] = {}
     for problem in cause.errors(include_url=False):
-        message = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
+        message = pydantic_message(problem)
         where = problem["loc"]
         if not where:
             messages.setdefault(f"{key}: {kind.__name__}", []).append(message)

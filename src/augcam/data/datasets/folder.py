@@ -14,7 +14,7 @@ import stat
 import unicodedata
 import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,8 +23,8 @@ from typing import Literal
 import numpy as np
 from PIL import Image, ImageOps
 
-from augcam.data.datasets.base import Channels, ImageSet, digest, statistics
-from augcam.data.datasets.stored import decode
+from augcam.data.datasets.base import digest
+from augcam.data.datasets.decoded import DecodedDataset, Split
 from augcam.data.splits import hashed_split, stratified_holdout
 from augcam.errors import UserError
 
@@ -56,19 +56,18 @@ class _Files:
         )  # fmt: skip
 
 
-class ImageFolder:
+class ImageFolder(DecodedDataset):
     """Your own images: one folder per class, as at the top of this file.
 
     Each image is turned upright, converted to RGB, resized so that its short side is `image_size`,
-    and cropped to the centre square. Mean and std come from up to 500 training images.
+    and cropped to the centre square.
 
     Args:
         root: the folder.
         image_size: side of the square, pixels.
         split: how images without train/ and test/ are split: "hash", or "shuffle" as AugCAM did
             at first, where one image more makes another split.
-        memory_gb: what the decoded images of a split may take in memory; more go into a file.
-        cache: the folder of that file.
+        memory_gb, cache: as of `DecodedDataset`.
     """
 
     def __init__(
@@ -117,45 +116,30 @@ class ImageFolder:
         """
         return self._layout[0]
 
-    def train(self) -> ImageSet:
-        """The training images. Raises UserError, naming the files that cannot be read."""
-        return self._read("train")
-
-    def test(self) -> ImageSet:
-        """The test images. Raises UserError, naming the files that cannot be read."""
-        return self._read("test")
-
     @property
-    def mean(self) -> Channels:
-        return self._statistics[0]
+    def _side(self) -> int:
+        return self.image_size
 
-    @property
-    def std(self) -> Channels:
-        return self._statistics[1]
+    def _labels(self, split: Split) -> np.ndarray:
+        return self._files[split].labels
 
-    def fingerprint(self) -> str:
-        """A digest of every image's split, name, size, and of up to 48 KiB of its content.
+    def _image(self, split: Split, number: int) -> np.ndarray:
+        return read_image(self._files[split].paths[number], self.image_size)
+
+    def _contents(self) -> Iterator[str | int | bytes]:
+        """Every image's split, name, size, and up to 48 KiB of its content.
 
         Of a larger file, its beginning, middle and end: enough to know a compressed image by.
-
-        Raises:
-            UserError: a file cannot be read.
         """
-        return self._fingerprint
-
-    @cached_property
-    def _fingerprint(self) -> str:
-        parts: list[str | bytes | int] = []
         for split, files in self._files.items():
             for name, path, size in zip(files.names, files.paths, files.sizes, strict=True):
-                parts += [split, name, size, _sample(path, size)]
-        return digest(parts)
+                yield from (split, name, size, _sample(path, size))
 
-    @cached_property
-    def _statistics(self) -> tuple[Channels, Channels]:
-        paths = self._files["train"].paths
-        chosen = np.random.default_rng(0).permutation(len(paths))[:500]
-        return statistics(read_image(paths[i], self.image_size) for i in chosen)
+    def _cache_key(self, split: Split) -> str:
+        files = self._files[split]
+        # Times too: a file changed in place is decoded anew, even if its size is the same.
+        key = digest([*files.names, *files.sizes, *files.times])
+        return f"folder-{split}-{self.image_size}-{key}"
 
     @property
     def _files(self) -> Mapping[str, _Files]:
@@ -243,20 +227,6 @@ class ImageFolder:
         left_out += Counter()  # drops zeros
         names, paths, labels, sizes, times = zip(*rows, strict=True)
         return classes, _Files(names, paths, np.array(labels, np.int64), sizes, times)
-
-    def _read(self, split: Literal["train", "test"]) -> ImageSet:
-        files, side = self._files[split], self.image_size
-        # Times too: a file changed in place is decoded anew, even if its size is the same.
-        key = digest([*files.names, *files.sizes, *files.times])
-        images = decode(
-            lambda number: read_image(files.paths[number], side),
-            len(files.paths),
-            side,
-            memory=int(self.memory_gb * 1e9),
-            cache=self.cache,
-            key=f"folder-{split}-{side}-{key}",
-        )
-        return ImageSet(images, files.labels)
 
 
 def read_image(path: Path, side: int) -> np.ndarray:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from filelock import FileLock
 
+from augcam.atomic import atomic_file, remove_leftovers
 from augcam.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -107,26 +108,16 @@ def decode(
                 log.info(
                     "decoding %s images once, into %s (%.1f GB)", f"{count:,}", path, size / 1e9
                 )
-                _write(path, _each(read, count))
+                remove_leftovers(cache, f"{key}.images.*")
+                with atomic_file(path) as file:
+                    for image in _each(read, count):
+                        file.write(image.tobytes())
     except OSError as error:
         raise UserError(
             f"data.cache={cache}: cannot hold the decoded images, {size / 1e9:.1f} GB "
             f"({error.strerror or error}); give another folder, or more data.memory_gb"
         ) from None
     return StoredImages(path, side)
-
-
-def _write(path: Path, images: Iterator[np.ndarray]) -> None:
-    part = path.with_name(f".{path.name}.part")  # one writer at a time holds the lock
-    try:
-        with part.open("wb") as file:
-            for image in images:
-                file.write(image.tobytes())
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _each(read: Callable[[int], np.ndarray], count: int) -> Iterator[np.ndarray]:

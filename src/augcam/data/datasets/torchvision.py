@@ -1,7 +1,7 @@
 """Any classification set of torchvision, by its name: SVHN, FashionMNIST, STL10, Food101 ..."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -10,31 +10,30 @@ import numpy as np
 from PIL import Image
 from torchvision import datasets as torchvision_datasets
 
-from augcam.data.datasets.base import Channels, ImageSet, digest, statistics
+from augcam.data.datasets.decoded import DecodedDataset, Split
 from augcam.data.datasets.folder import to_square
-from augcam.data.datasets.stored import decode
 from augcam.errors import UserError, nearest
 
 # How the classes' parameters name the two splits; torchvision has no common way.
-_SPLITS: Mapping[str, Mapping[str, tuple[Any, ...]]] = {
+_SPLITS: Mapping[Split, Mapping[str, tuple[Any, ...]]] = {
     "train": {"train": (True,), "split": ("train", "trainval")},
     "test": {"train": (False,), "split": ("test", "val", "valid")},
 }
 
 
-class TorchvisionDataset:
+class TorchvisionDataset(DecodedDataset):
     """A classification set of torchvision: a PIL image and an int for each index, two splits.
 
     Grey images become RGB. Images that are not all square and of one size need `image_size`; they
-    are then resized and cropped as those of `ImageFolder`. Mean and std come from up to 500
-    training images. torchvision verifies the files as it does: most sets by their MD5.
+    are then resized and cropped as those of `ImageFolder`. torchvision verifies the files as it does:
+    most sets by their MD5.
 
     Args:
         dataset: the name of a class in `torchvision.datasets`.
         root: where its files are.
         image_size: side of the square, pixels; None keeps the images as they are.
         download: fetch what is missing.
-        memory_gb, cache: as of `ImageFolder`.
+        memory_gb, cache: as of `DecodedDataset`.
 
     Raises:
         UserError: torchvision has no such set, or it has not two splits.
@@ -83,43 +82,20 @@ class TorchvisionDataset:
             names = range(int(max(self._labels("train").max(), self._labels("test").max())) + 1)
         return tuple(str(name) for name in names)
 
-    def train(self) -> ImageSet:
-        """The training images. Raises UserError where they cannot be read."""
-        return self._read("train")
-
-    def test(self) -> ImageSet:
-        """The test images. Raises UserError where they cannot be read."""
-        return self._read("test")
-
-    @property
-    def mean(self) -> Channels:
-        return self._statistics[0]
-
-    @property
-    def std(self) -> Channels:
-        return self._statistics[1]
-
-    def fingerprint(self) -> str:
-        """A digest of the set's name, of every label, and of 100 images of each split."""
-        return self._fingerprint
-
-    @cached_property
-    def _fingerprint(self) -> str:
-        parts: list[str | bytes] = [self.dataset]
-        for split, items in self._splits.items():
-            parts += [split, self._labels(split).tobytes()]
+    def _contents(self) -> Iterator[str | bytes]:
+        """The set's name, every label, and 100 images of each split."""
+        yield self.dataset
+        for split in _SPLITS:
+            items = self._splits[split]
+            yield from (split, self._labels(split).tobytes())
             for number in np.linspace(0, len(items) - 1, min(100, len(items))).astype(int):
-                parts.append(np.asarray(items[int(number)][0]).tobytes())
-        return digest(parts)
+                yield np.asarray(items[int(number)][0]).tobytes()
+
+    def _cache_key(self, split: Split) -> str:
+        return f"{self.dataset}-{split}-{self._side}-{self.fingerprint()}"
 
     @cached_property
-    def _statistics(self) -> tuple[Channels, Channels]:
-        items = self._splits["train"]
-        chosen = np.random.default_rng(0).permutation(len(items))[:500]
-        return statistics(self._image(items, int(number)) for number in chosen)
-
-    @cached_property
-    def _splits(self) -> dict[str, Any]:
+    def _splits(self) -> dict[Split, Any]:
         kind, parameter = (
             getattr(torchvision_datasets, self.dataset),
             _split_parameter(self.dataset),
@@ -147,7 +123,7 @@ class TorchvisionDataset:
                 )
         return splits
 
-    def _labels(self, split: str) -> np.ndarray:
+    def _labels(self, split: Split) -> np.ndarray:
         items = self._splits[split]
         for name in ("targets", "labels", "_labels"):
             if (labels := getattr(items, name, None)) is not None:
@@ -166,8 +142,8 @@ class TorchvisionDataset:
             )
         return int(next(iter(sizes))[0])
 
-    def _image(self, items: Any, number: int) -> np.ndarray:
-        image: Image.Image = items[number][0]
+    def _image(self, split: Split, number: int) -> np.ndarray:
+        image: Image.Image = self._splits[split][number][0]
         if self.image_size is not None:
             return to_square(image, self.image_size)
         if image.size != (self._side, self._side):
@@ -176,18 +152,6 @@ class TorchvisionDataset:
                 f"pixels, the first {self._side}x{self._side}: give data.image_size"
             )
         return np.asarray(image.convert("RGB"))
-
-    def _read(self, split: str) -> ImageSet:
-        items = self._splits[split]
-        images = decode(
-            lambda number: self._image(items, number),
-            len(items),
-            self._side,
-            memory=int(self.memory_gb * 1e9),
-            cache=self.cache,
-            key=f"{self.dataset}-{split}-{self._side}-{self.fingerprint()}",
-        )
-        return ImageSet(images, self._labels(split))
 
 
 def _split_parameter(name: str) -> str:
