@@ -222,6 +222,8 @@ def _measure(
     }
 
     corruptions: dict[str, list[float]] = {}
+    heads = "  ".join(f"{severity:6}" for severity in SEVERITIES)
+    progress.console.print(f"{'accuracy, severity':<18}{heads}", markup=False, highlight=False)
     for name in CORRUPTIONS:
         progress.update(task, description=name)
         corruptions[name] = []

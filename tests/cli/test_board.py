@@ -19,6 +19,16 @@ def test_board_starts_tensorboard_for_this_machine_alone(tmp_path, monkeypatch):
         assert words[words.index(flag) + 1] == value
 
 
+def test_board_takes_the_folder_of_a_sweeps_job(tmp_path, monkeypatch):
+    """It is named aug=flip,seed=1, as an option would be; a run's last line names it."""
+    started: list[list[str]] = []
+    monkeypatch.setattr(board.os, "execv", lambda path, words: started.append(words))
+    job = tmp_path / "aug=flip,seed=1"
+    job.mkdir()
+    main(["board", str(job)])
+    assert started[0][started[0].index("--logdir") + 1] == str(job)
+
+
 def test_board_without_a_folder_of_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as ended:

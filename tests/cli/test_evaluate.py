@@ -60,6 +60,9 @@ def test_a_finished_run_is_evaluated_once(run, evaluated):
     done = evaluated
     files = [run / "evaluation.json", run / "evaluation.npz"]
     record = json.loads(files[0].read_text())
+    assert ["accuracy,", "severity", "1", "2", "3", "4", "5"] in [
+        line.split() for line in done.stdout.splitlines()
+    ]
     for name, accuracies in record["corruptions"].items():
         # Among them may be lines of progress, which come every ten seconds.
         rows = [line.split()[1:] for line in done.stdout.splitlines() if line.startswith(name)]

@@ -25,7 +25,7 @@ def test_a_picture_of_each_pipeline_and_one_page_of_all(tmp_path):
                    f"out={tmp_path / 'a b'}", env={**os.environ, "COLUMNS": "120"})  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert sorted(path.name for path in (tmp_path / "a b").iterdir()) == [
-        "01_flip.png", "02_flip.png", "index.html",
+        "01_flip.png", "01_flip_thumbnails.png", "02_flip.png", "02_flip_thumbnails.png", "index.html",
     ]  # fmt: skip
     assert list(tmp_path.iterdir()) == [tmp_path / "a b"]
     grid = np.asarray(Image.open(tmp_path / "a b" / "02_flip.png"))
@@ -35,7 +35,7 @@ def test_a_picture_of_each_pipeline_and_one_page_of_all(tmp_path):
         np.testing.assert_array_equal(cell, cells[0][:, ::-1])
     page = (tmp_path / "a b" / "index.html").read_text()
     assert "<script" not in page
-    assert page.count("data:image/png;base64,") == 2
+    assert page.count("data:image/png;base64,") == 4
     for words in ("aug.flip.p=0", "aug.flip.p=1", "changes nothing", "HorizontalFlip", "100.0%"):
         assert words in page
     assert str(tmp_path / "a b" / "index.html") in done.stdout
@@ -63,7 +63,7 @@ def test_every_pipeline_of_conf(tmp_path):
     assert done.returncode == 0, done.stderr
     (folder,) = (tmp_path / "outputs" / "previews").iterdir()
     names = sorted(path.stem for path in (ROOT / "conf" / "aug").glob("*.yaml"))
-    pictures = sorted(path.stem for path in folder.glob("*.png"))
+    pictures = sorted(p.stem for p in folder.glob("*.png") if "thumbnails" not in p.stem)
     assert [picture.partition("_")[2] for picture in pictures] == names
     page = (folder / "index.html").read_text()
     assert all(f"<h2>{name}</h2>" in page for name in names)

@@ -21,7 +21,7 @@ from augcam.data.datasets.cifar import CIFAR10
 from augcam.data.datasets.shapes import Shapes
 from augcam.errors import UserError
 from augcam.training.callbacks.preview import preview_picture
-from augcam.viz.grid import GAP, augmentation_grid
+from augcam.viz.grid import GAP
 from tests.conftest import CIFAR, ROOT, compose, needs_cifar
 
 AUGS = sorted(path.stem for path in (ROOT / "conf" / "aug").glob("*.yaml"))
@@ -211,9 +211,10 @@ def test_what_changes_nothing_is_pointed_out(shapes):
 
 
 def test_the_grid_has_the_raw_image_first_and_then_its_draws():
-    grid = augmentation_grid(
-        NOISE[:2], ["a", "b"], lambda image, draw, index: np.roll(image, 1 + draw + 5 * index, 0), 3
-    )
+    def rolled(image, draw, index, label):
+        return np.roll(image, 1 + draw + 5 * index, 0)
+
+    grid = preview_picture(NOISE[:2], [0, 1], ["a", "b"], rolled, 3)  # type: ignore[arg-type]
     side = 128 + GAP
     top = grid.shape[0] - 2 * side  # below the headings
     for row, image in enumerate(NOISE[:2]):

@@ -9,6 +9,7 @@ import pytest
 from augcam.viz.grid import save_png
 from augcam.viz.markdown import bullets, commands
 from augcam.viz.page import (
+    Folded,
     Page,
     Picture,
     Row,
@@ -133,3 +134,17 @@ augcam report DIR > log
 ```
 """
     )
+
+
+def test_what_is_folded_is_there_in_both_forms(tmp_path):
+    save_png(np.full((40, 60, 3), 200, np.uint8), tmp_path / "a.png")
+    folded = Folded("More of `it`", ["words", Picture(tmp_path / "a.png", "a picture")])
+    section = Section("One", [folded])
+    assert [picture.caption for picture in section.pictures()] == ["a picture"]
+    html = html_of(Page("Title", "", [section]), tmp_path)
+    (inside,) = re.findall(r"<details>(.*?)</details>", html, flags=re.DOTALL)
+    assert "<summary>More of <code>it</code></summary>" in inside
+    assert "words" in inside
+    assert "base64" in inside
+    write_markdown(tmp_path / "page.md", Page("Title", "", [section]))
+    assert "More of `it`\n\nwords" in (tmp_path / "page.md").read_text()

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TypeVar
 
 from omegaconf import OmegaConf
@@ -60,6 +61,15 @@ def options(schema: type[Options], arguments: Sequence[str], usage: str) -> Opti
     if problems or parsed is None:
         raise UserError("\n".join(dict.fromkeys(problems)))
     return parsed
+
+
+def folders_and_options(arguments: Sequence[str]) -> tuple[list[Path], list[str]]:
+    """Arguments taken apart: folders, and `key=value`.
+
+    A sweep's folders are named aug=none,seed=1: what exists is a folder, not an option.
+    """
+    folders = [a for a in arguments if a[:1] != "-" and ("=" not in a or Path(a).is_dir())]
+    return [Path(folder) for folder in folders], [a for a in arguments if a not in folders]
 
 
 def _listed(value: str) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from augcam.cli.arguments import options
+from augcam.cli.arguments import folders_and_options, options
 from augcam.errors import UserError
 
 USAGE = """
@@ -34,10 +34,11 @@ class Options(BaseModel):
 
 def main(arguments: Sequence[str]) -> None:
     """Turn this process into TensorBoard's."""
-    folders = [argument for argument in arguments if argument[:1] != "-" and "=" not in argument]
-    asked = options(Options, [a for a in arguments if a not in folders], USAGE)
+    folders, rest = folders_and_options(arguments)
+    asked = options(Options, rest, USAGE)
     if len(folders) > 1:
-        raise UserError(f"{' '.join(folders)}: one folder at a time; the one above shows them all")
+        given = " ".join(map(str, folders))
+        raise UserError(f"{given}: one folder at a time; the one above shows them all")
     folder = Path(*folders) if folders else Path("outputs")
     if not folder.is_dir():
         raise UserError(f"{folder}: there is no such folder")

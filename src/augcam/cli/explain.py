@@ -17,7 +17,7 @@ from augcam.cli.arguments import options
 from augcam.errors import UserError, nearest
 from augcam.explain.faithfulness import CHECKS
 from augcam.runs.run_folder import RunFolder
-from augcam.viz.markdown import plain
+from augcam.viz.markdown import bullets, plain
 from augcam.viz.page import Page, Section, write_html
 from augcam.viz.terminal import progress_bars, quiet_event_writer
 
@@ -104,10 +104,12 @@ def main(arguments: Sequence[str]) -> None:
             cam(run.normalize(run.images[:1]))  # an impossible layer is refused before any work
         out.mkdir(exist_ok=True)
         if asked.images:
+            layer = asked.layers[-1]
             sections, records = own_pictures(
-                run, asked.images, layer=asked.layers[-1], method=asked.method, out=out / "pictures"
+                run, asked.images, layer=layer, method=asked.method, out=out / "pictures"
             )
-            _write(run, asked, "pictures", sections, {"images": records})
+            of_it = asked.model_copy(update={"layers": (layer,)})
+            _write(run, of_it, "pictures", sections, {"images": records})
         if asked.check:
             measured, count, where = check_run(
                 run, asked.check, layers=asked.layers, samples=asked.samples, seed=asked.seed,
@@ -115,10 +117,12 @@ def main(arguments: Sequence[str]) -> None:
             )  # fmt: skip
             section = faithfulness_section(measured, count, where, out / "truth.png", asked.seed)
             rows = [one.row(asked.seed) for one in measured]
-            _write(run, asked, "check", [section], {"checks": rows})
+            sentences = verdict(measured, asked.seed)
+            key = [plain(sentence.text) for sentence in sentences if sentence.leads]
+            _write(run, asked, "check", [section], {"checks": rows}, key)
             console = get_console()
             console.print(means_table(measured))
-            for sentence in verdict(measured, asked.seed):
+            for sentence in sentences:
                 console.print(f"- {sentence.text}", markup=False, highlight=False)
         if not asked.images and not asked.check:
             sections, records = galleries(
@@ -134,6 +138,7 @@ def _write(
     part: str,
     sections: Sequence[Section],
     record: dict[str, Any],
+    key: Sequence[str] = (),
 ) -> None:
     """One part's JSON, page and pictures in TensorBoard; and the index of all parts so far."""
     import numpy as np
@@ -157,13 +162,16 @@ def _write(
         f"{accuracy:.2%}; {method}."
     )
     title = f"Where {config.name} looks"
-    write_html(out / f"{part}.html", Page(f"{title}: {PARTS[part].lower()}", summary, sections))
+    heading = f"{title}: {PARTS[part][0].lower()}{PARTS[part][1:]}"
+    linked = f"{summary} [All pages of this run](index.html)."
+    write_html(out / f"{part}.html", Page(heading, linked, sections, key))
     there = [
-        Section(heading, [f"[{name}.html]({name}.html)"])
+        f"[{heading}]({name}.html)"
         for name, heading in PARTS.items()
         if (out / f"{name}.html").is_file()
     ]
-    write_html(out / "index.html", Page(title, summary, there))
+    made = Section("Pages", [bullets(there)])
+    write_html(out / "index.html", Page(title, summary, [made]))
     quiet_event_writer()
     try:
         with SummaryWriter(str(run.folder.path)) as writer:

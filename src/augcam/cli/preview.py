@@ -64,6 +64,9 @@ LEAST = 1 / 4
 FEW = 0.05
 
 
+TILES = 15  # images in a pipeline's row of thumbnails, about
+
+
 Item = TypeVar("Item")
 
 
@@ -99,6 +102,7 @@ class Preview:
         effect: of the whole pipeline.
         alone: of each transform by itself.
         grid: uint8 (height, width, 3), raw images beside their draws, mixed if the run mixes.
+        strip: uint8 (height, width, 3), the first of them in one row, without captions.
         mixing: microseconds an image that mixing a batch takes on the CPU; None where none is.
     """
 
@@ -108,6 +112,7 @@ class Preview:
     effect: Effect
     alone: Mapping[str, Effect]
     grid: np.ndarray
+    strip: np.ndarray
     mixing: float | None = None
 
 
@@ -285,7 +290,8 @@ def look(wanted: Sequence[tuple[str, Config]]) -> list[Preview]:
         UserError: pipelines cannot be built or do not fit the images, or these cannot be read.
     """
     from augcam.runs.build import build_mix, build_run_pipeline, build_source
-    from augcam.training.callbacks.preview import preview_picture
+    from augcam.training.callbacks.preview import draw_samples, headings
+    from augcam.viz.grid import TEXT_FOR_TENSORBOARD, captioned_grid
 
     # Opened once: the mean colour of a folder, where a transform fills with it, is read from images.
     datasets = {config.data: build_source(config) for _, config in wanted}
@@ -316,11 +322,16 @@ def look(wanted: Sequence[tuple[str, Config]]) -> list[Preview]:
                 alone = {name: measure(part, images, 3, labels) for name, part in parts.items()}
             samples, draws = config.preview.samples, config.preview.draws
             mix = build_mix(config)
-            grid = preview_picture(
+            rows, captions = draw_samples(
                 images[:samples], labels[:samples], classes, pipeline, draws, mix
             )
+            heads = headings(draws)
+            grid = captioned_grid(rows, captions, heads, TEXT_FOR_TENSORBOARD)
+            few = rows[: max(1, TILES // (1 + draws))]
+            one_row = [image for row in few for image in row]
+            strip = captioned_grid([one_row], [""], heads * len(few), TEXT_FOR_TENSORBOARD)
             mixing = mixing_micros(config, images) if mix else None
-            found.append(Preview(label, config, pipeline, effect, alone, grid, mixing))
+            found.append(Preview(label, config, pipeline, effect, alone, grid, strip, mixing))
     return found
 
 
@@ -379,8 +390,10 @@ def write(previews: Sequence[Preview], out: Path, command: str) -> Path:
             beside = Path(name)
             for number, one in enumerate(previews, start=1):
                 png = beside / f"{number:02d}_{one.config.aug_name.replace('/', '-')}.png"
+                thumbnails = png.with_stem(f"{png.stem}_thumbnails")
                 save_png(one.grid, png)
-                sections.append(_section(one, odd[one.label], png))
+                save_png(one.strip, thumbnails)
+                sections.append(_section(one, odd[one.label], png, thumbnails))
             count = "One pipeline" if len(previews) == 1 else f"{len(previews)} pipelines"
             data = " and ".join(dict.fromkeys(one.config.data.name for one in previews))
             page = Page(
@@ -402,9 +415,9 @@ def write(previews: Sequence[Preview], out: Path, command: str) -> Path:
     return out / "index.html"
 
 
-def _section(one: Preview, odd: Sequence[str], png: Path) -> "Section":
+def _section(one: Preview, odd: Sequence[str], png: Path, thumbnails: Path) -> "Section":
     from augcam.viz.markdown import plain
-    from augcam.viz.page import Picture, Section, Table
+    from augcam.viz.page import Folded, Picture, Section, Table
 
     rows = [
         [
@@ -417,6 +430,9 @@ def _section(one: Preview, odd: Sequence[str], png: Path) -> "Section":
         ]
         for name, effect in one.alone.items()
     ]
+    transforms = Table(
+        ("transform", "what it is", "applied", "changed alone", "destroyed alone", "µs alone"), rows
+    )
     micros = float(np.median(one.effect.micros))
     speed = float(f"{1e6 / micros:.2g}")
     text = f"{micros:.1f} µs per image: about {speed:,.0f} images a second on one core."
@@ -429,20 +445,13 @@ def _section(one: Preview, odd: Sequence[str], png: Path) -> "Section":
         one.label,
         [
             " ".join([*(f"**{plain(words[0].upper() + words[1:])}.**" for words in odd), text]),
-            Table(
-                (
-                    "transform",
-                    "what it is",
-                    "applied",
-                    "changed alone",
-                    "destroyed alone",
-                    "µs alone",
-                ),
-                rows,
-            ),
-            Picture(
-                png,
-                "On the left the raw image; beside it draws of the same, as training would see them.",
+            Picture(thumbnails, "Raw images, each before draws of it.", density=2),
+            Folded(
+                "All images, and each transform by itself",
+                [
+                    Picture(png, "Raw images, and draws of each as training would see them."),
+                    transforms,
+                ],
             ),
         ],
     )
@@ -494,7 +503,8 @@ def main(arguments: Sequence[str]) -> None:
     from rich.table import Table
 
     table = Table(box=None)
-    table.add_column("pipeline", overflow="fold")
+    longest = max(len(one.label) for one in previews)
+    table.add_column("pipeline", overflow="fold", min_width=min(longest, 30))
     for heading in ("changed", "destroyed", "µs/image"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("what is odd")

@@ -13,7 +13,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 from rich import get_console
 
-from augcam.cli.arguments import options
+from augcam.cli.arguments import folders_and_options, options
 from augcam.errors import UserError
 from augcam.report.write import write_report
 
@@ -43,10 +43,9 @@ class Options(BaseModel):
 
 def main(arguments: Sequence[str]) -> None:
     """Take the folders and the options apart, write the report, and say where it is."""
-    # A sweep's folders are named aug=none,seed=1: what exists is a folder, not an option.
-    folders = [a for a in arguments if a[:1] != "-" and ("=" not in a or Path(a).is_dir())]
-    asked = options(Options, [a for a in arguments if a not in folders], USAGE)
+    folders, rest = folders_and_options(arguments)
+    asked = options(Options, rest, USAGE)
     if not folders:
         raise UserError("which runs? augcam report DIR; --help says more")
-    page = write_report([Path(folder) for folder in folders], asked.baseline, asked.out)
+    page = write_report(folders, asked.baseline, asked.out)
     get_console().print(str(page), soft_wrap=True, markup=False, highlight=False)

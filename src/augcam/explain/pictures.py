@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from augcam.data.datasets.folder import read_image
+from augcam.data.datasets.folder import read_image, read_whole
 from augcam.errors import UserError
 from augcam.explain.cam import LayerMaps, heatmap
 from augcam.explain.overlay import overlay
@@ -15,13 +15,16 @@ from augcam.explain.rows import explain_images
 from augcam.runs.finished_run import FinishedRun
 from augcam.viz.grid import captioned_grid, save_png
 from augcam.viz.markdown import plain
-from augcam.viz.page import Block, Picture, Section, Table
+from augcam.viz.page import Block, Picture, Row, Section, Table
 
 # Beyond this many pixels a picture is a mistake or an attack, and takes gigabytes to decode.
 _MOST_PIXELS = 50_000_000
 
-# Pixels of a picture's side on the page.
-_LARGEST = 480
+# Pixels of a picture's longer side on the page: scaled down above, enlarged by a whole factor below.
+_LARGEST, _SMALLEST = 640, 320
+
+# Pixels of the tiles beside it.
+_TILE = 128
 
 
 def matching(pattern: str) -> list[Path]:
@@ -47,12 +50,13 @@ def own_pictures(
 ) -> tuple[list[Section], list[dict[str, Any]]]:
     """Explain the user's pictures: the three likeliest classes, a map each. Bad files are listed.
 
-    The overlay has the picture's own resolution, up to 480 pixels a side: the network sees few
-    pixels, its cells are fewer still, and a map of them can be laid over any size.
+    The overlay of the likeliest class has the picture's own size, up to 640 pixels a side: the network
+    sees few pixels, its cells are fewer still, and a map of them can be laid over any size. The network
+    sees the picture's central square; what is outside is dark. The other maps are tiles beside it.
 
     Args:
         pattern: a path with * and ?.
-        out: folder for the PNG files, one for each picture.
+        out: folder for the PNG files, two for each picture.
 
     Returns:
         The page's sections (their PNGs written), and a record of every picture.
@@ -84,18 +88,17 @@ def own_pictures(
             for label, p in zip(top.indices[i], top.values[i], strict=True)
         ]
         names = [f"{name} {p:.0%}" for name, p in likeliest]
-        size = original.shape[:2]
-        pictures = [
-            original,
-            np.asarray(Image.fromarray(small).resize(size, Image.Resampling.NEAREST)),
-        ]
-        pictures += [_overlaid(original, found, i) for found in maps]
-        png = out / f"{i + 1:03d}.png"
-        headings = ["the picture's middle", f"for the network\n{side}x{side}", *names]
-        save_png(captioned_grid([pictures], [""], headings), png)
-        blocks.append(
-            Picture(png, plain(f"{path.name}: {', '.join(names)}. Red is evidence for the class."))
-        )
+        png, beside = out / f"{i + 1:03d}.png", out / f"{i + 1:03d}_others.png"
+        save_png(_overlaid(original, maps[0], i), png)
+        tiles = [central_square(original), small]
+        tiles += [central_square(_overlaid(original, found, i)) for found in maps[1:]]
+        captions = ["the picture", f"for the network:\n{side}x{side}", *names[1:]]
+        save_png(captioned_grid([[_tile(tile)] for tile in tiles], captions), beside)
+        seen = f"{path.name}: {names[0]}. Red is evidence for {likeliest[0][0]}."
+        if original.shape[0] != original.shape[1]:
+            seen += " The network does not see the dark parts."
+        others = f"What it sees, and evidence for {' and '.join(names[1:])}."
+        blocks.append(Row([Picture(png, plain(seen)), Picture(beside, plain(others))]))
         records.append(
             {"file": str(path), "top": [{"class": n, "probability": p} for n, p in likeliest]}
         )
@@ -108,17 +111,35 @@ def own_pictures(
 
 
 def _overlaid(picture: np.ndarray, maps: LayerMaps, number: int) -> np.ndarray:
-    """The map of one of a batch over a picture (H, W, 3) of any size."""
+    """The map of one of a batch over a picture (H, W, 3) of any size; outside its square it is dark."""
+    shown = (picture * np.float32(0.3)).astype(np.uint8)
+    square = central_square(picture)
     one = slice(number, number + 1)
-    heat = heatmap(maps.raw[one], maps.status_code[one], picture.shape[:2])[0]
-    return overlay(picture, heat.cpu().numpy(), maps.status[number])
+    heat = heatmap(maps.raw[one], maps.status_code[one], square.shape[:2])[0]
+    central_square(shown)[:] = overlay(square, heat.cpu().numpy(), maps.status[number])
+    return shown
+
+
+def central_square(picture: np.ndarray) -> np.ndarray:
+    """The part of a picture (H, W, 3) that the network sees: a view."""
+    height, width = picture.shape[:2]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return picture[top : top + side, left : left + side]
+
+
+def _tile(square: np.ndarray) -> np.ndarray:
+    """A square at `_TILE` pixels; where it is enlarged, a pixel stays a pixel."""
+    small = len(square) < _TILE
+    how = Image.Resampling.NEAREST if small else Image.Resampling.BICUBIC
+    return np.asarray(Image.fromarray(square).resize((_TILE, _TILE), how))
 
 
 def open_picture(path: Path, side: int) -> tuple[np.ndarray, np.ndarray]:
-    """One picture of any mode, cropped to its central square, and as the network sees it.
+    """One picture of any mode, whole, and its central square as the network sees it.
 
     Returns:
-        uint8 (s, s, 3), s the picture's short side and `_LARGEST` at most, and uint8 (side, side, 3).
+        uint8 (H, W, 3) of `_SMALLEST` to `_LARGEST` pixels' length, and uint8 (side, side, 3).
 
     Raises:
         UserError: not an image, empty, animated, too small (below 8 pixels) or too large.
@@ -140,4 +161,6 @@ def open_picture(path: Path, side: int) -> tuple[np.ndarray, np.ndarray]:
         raise UserError(f"{path}: {width}x{height} is too small to show anything; 8x8 is the least")
     if frames > 1:
         raise UserError(f"{path}: animated, {frames} frames; save the one that you mean")
-    return read_image(path, min(width, height, _LARGEST)), read_image(path, side)
+    whole = read_whole(path, _LARGEST)
+    factor = max(1, _SMALLEST // max(whole.shape))
+    return whole.repeat(factor, axis=0).repeat(factor, axis=1), read_image(path, side)

@@ -4,7 +4,7 @@ All text is drawn here, in one font, so that every picture of a run looks alike.
 """
 
 import io
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -28,7 +28,7 @@ CAPTION_WIDTH = 260  # captions wider than this many pixels are wrapped
 TEXT = 14  # pixels of the font
 
 
-# TensorBoard's page shrinks a picture to 320 pixels until it is clicked: the text must outlive that.
+# TensorBoard's page shrinks a picture to about 320 pixels until it is clicked: the text outlives it.
 TEXT_FOR_TENSORBOARD = 24
 
 
@@ -118,33 +118,6 @@ def captioned_grid(
         draw.multiline_text((left + GAP, y + height / 2), text, INK, font, anchor="lm")
         y += height + GAP
     return np.asarray(picture)
-
-
-def augmentation_grid(
-    images: Iterable[np.ndarray],
-    captions: Sequence[str],
-    augment: Callable[[np.ndarray, int, int], np.ndarray],
-    draws: int,
-    text_size: int = TEXT,
-) -> np.ndarray:
-    """Raw images beside several augmented draws of each.
-
-    Args:
-        images: uint8 (H, W, 3) each.
-        captions: one per image.
-        augment: (image, number of the draw, number of the image) to the augmented image.
-        draws: of each image.
-        text_size: of captions and headings, in pixels.
-
-    Returns:
-        uint8 (height, width, 3).
-    """
-    rows = [
-        [image, *(augment(image, draw, index) for draw in range(draws))]
-        for index, image in enumerate(images)
-    ]
-    headings = ["raw", *(f"draw {number}" for number in range(1, draws + 1))]
-    return captioned_grid(rows, captions, headings, text_size)
 
 
 def png_bytes(picture: Image.Image, optimize: bool = False) -> bytes:

@@ -86,7 +86,15 @@ class Row:
     blocks: Sequence[str | Table | Picture]
 
 
-Block = str | Table | Picture | Warnings | Row | Embedded  # a str is Markdown
+@dataclass(frozen=True)
+class Folded:
+    """Blocks behind a title, Markdown, which alone is seen until it is clicked."""
+
+    title: str
+    blocks: Sequence[str | Table | Picture]
+
+
+Block = str | Table | Picture | Warnings | Row | Folded | Embedded  # a str is Markdown
 
 
 @dataclass(frozen=True)
@@ -97,9 +105,9 @@ class Section:
     blocks: Sequence[Block]
 
     def pictures(self) -> list[Picture]:
-        """All of them, those of rows too."""
-        rows = [block.blocks if isinstance(block, Row) else [block] for block in self.blocks]
-        return [block for row in rows for block in row if isinstance(block, Picture)]
+        """All of them, wherever they stand."""
+        inner = [b.blocks if isinstance(b, Row | Folded) else [b] for b in self.blocks]
+        return [block for blocks in inner for block in blocks if isinstance(block, Picture)]
 
 
 @dataclass(frozen=True)
@@ -161,7 +169,7 @@ def _templates() -> Environment:
         "plain": markdown.plain,
         "bullets": markdown.bullets,
     }
-    for kind in (Table, Picture, Warnings, Row, Embedded):
+    for kind in (Table, Picture, Warnings, Row, Folded, Embedded):
         templates.tests[kind.__name__.lower()] = lambda block, kind=kind: isinstance(block, kind)
     return templates
 

@@ -171,3 +171,14 @@ def test_the_terminal_s_table_fits_eighty_columns():
     assert len(lines) == 3
     assert lines[1].startswith("gradcam++ layer1")
     assert lines[1].count("1.00") == 8
+
+
+def test_a_page_opens_with_three_sentences_at_most():
+    """Here every sentence that there is: leaders and followers in both questions, and a distrust."""
+    means = {("a", "layer4", POINTING): 1.0, ("b", "layer4", POINTING): 0.5,
+             ("a", "layer4", ROAD): 1.0, ("b", "layer4", ROAD): 0.5}  # fmt: skip
+    found = verdict(measured(means=means, sanity={("c", "layer1"): 0.9}))
+    assert len(found) > 3
+    assert [one.text.split(",")[0][:10] for one in found if one.leads] == [
+        "a layer4 p", "a layer4 n", "Not to be ",
+    ]  # fmt: skip

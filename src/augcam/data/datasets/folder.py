@@ -242,14 +242,35 @@ def read_image(path: Path, side: int) -> np.ndarray:
             raise _not_an_image(path, error) from None
 
 
+def read_whole(path: Path, longest: int) -> np.ndarray:
+    """One file as uint8 (H, W, 3), uncropped; scaled down where it is longer than `longest` pixels.
+
+    Raises:
+        UserError: the file is not an image that can be read whole.
+    """
+    with _open(path) as opened:
+        try:
+            opened.draft("RGB", (longest, longest))
+            image = _upright(opened)
+            image.thumbnail((longest, longest), Image.Resampling.BICUBIC)
+            return np.asarray(image)
+        except Exception as error:  # as above
+            raise _not_an_image(path, error) from None
+
+
 def to_square(image: Image.Image, side: int) -> np.ndarray:
     """An image as uint8 (side, side, 3): upright, RGB, short side to `side`, centre crop."""
     image.draft("RGB", (side, side))  # lets the JPEG decoder leave out what is not needed
+    fitted = ImageOps.fit(_upright(image), (side, side), Image.Resampling.BICUBIC)
+    return np.asarray(fitted)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """As RGB, turned as its camera was held."""
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I"):  # 16 bits: RGB conversion would clip, not scale
         image = Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8))
-    fitted = ImageOps.fit(image.convert("RGB"), (side, side), Image.Resampling.BICUBIC)
-    return np.asarray(fitted)
+    return image.convert("RGB")
 
 
 def _open(path: Path) -> Image.Image:

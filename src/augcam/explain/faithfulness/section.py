@@ -37,7 +37,9 @@ _CAPTION = (
 def faithfulness_section(
     measured: Sequence[Measured], count: int, where: str, figure: Path, seed: int = 0
 ) -> Section:
-    """The verdict, the figure where both of its axes were measured, and the tables, folded.
+    """What the verdict says below its leading sentences, the figure, and the tables, folded.
+
+    The figure is there where both of its axes were measured.
 
     Args:
         measured: by `measure_faithfulness`.
@@ -54,9 +56,9 @@ def faithfulness_section(
         "pages on maps that say nothing, at most 5% praise one."
     )
     blocks: list[Block] = []
-    sentences = [plain(sentence.text) for sentence in verdict(measured, seed)]
-    if sentences:
-        blocks.append(bullets(sentences))
+    further = [plain(one.text) for one in verdict(measured, seed) if not one.leads]
+    if further:
+        blocks.append(bullets(further))
     if set(QUESTIONS) <= measures:
         save_png(figure_array(faithfulness_figure(measured, seed)), figure)
         blocks.append(Picture(figure, _CAPTION))
@@ -86,10 +88,10 @@ def means_table(measured: Sequence[Measured]) -> rich.table.Table:
     table = {(m.method, m.layer, m.measure): m for m in measured}
     names = [name for name in _SHORT if any(m.measure == name for m in measured)]
     shown = rich.table.Table(box=None, pad_edge=False)
-    shown.add_column("map", no_wrap=True)
+    shown.add_column("map", overflow="fold")
     for name in names:
         arrow = _ARROWS.get(BETTER.get(name, ""), "")
-        shown.add_column(f"{_SHORT[name]}{arrow}", justify="right")
+        shown.add_column(f"{_SHORT[name]}{arrow}", justify="right", no_wrap=True)
     for key in dict.fromkeys((m.method, m.layer) for m in measured):
         means = []
         for name in names:

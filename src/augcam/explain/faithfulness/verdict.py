@@ -35,10 +35,11 @@ QUESTIONS = {
 
 
 class Sentence(NamedTuple):
-    """One sentence of the verdict, and what it does to a map's name."""
+    """One sentence of the verdict, what it does to a map's name, and whether a page opens with it."""
 
     kind: Literal["praise", "no praise", "distrust"]
     text: str
+    leads: bool = False
 
 
 @dataclass(frozen=True)
@@ -172,7 +173,10 @@ def _corrected(p: Mapping[str, Mapping[Key, float]]) -> dict[str, dict[Key, floa
 
 
 def verdict(measured: Sequence[Measured], seed: int = 0) -> list[Sentence]:
-    """Which maps point, which name the pixels, which are not to be believed; see `compare`."""
+    """Which maps point, which name the pixels, which are not to be believed; see `compare`.
+
+    At most three of the sentences lead: one for each question, and one on what not to believe.
+    """
     sentences = []
     table = {(m.method, m.layer, m.measure): m for m in measured}
     useless = independent_of_weights(measured, seed)
@@ -186,6 +190,7 @@ def verdict(measured: Sequence[Measured], seed: int = 0) -> list[Sentence]:
                     "no praise",
                     f"No map {one} better than maps that know nothing of the network, as far as "
                     f"{images} show.",
+                    leads=True,
                 )
             )
             continue
@@ -209,7 +214,7 @@ def verdict(measured: Sequence[Measured], seed: int = 0) -> list[Sentence]:
                 f"{_name(leaders[0])} {one} better than maps that know nothing: {numbers}. "
                 f"Not measurably better than {_listed(equal)}."
             )
-        sentences.append(Sentence("praise", text))
+        sentences.append(Sentence("praise", text, leads=True))
         behind = [key for key in found.better if key not in leaders]
         if behind:
             text = f"Behind, but better than maps that know nothing: {_listed(behind)}."
@@ -223,7 +228,7 @@ def verdict(measured: Sequence[Measured], seed: int = 0) -> list[Sentence]:
             f"Not to be believed: {_listed(useless)}; the map stays alike when all weights are "
             f"random (rank correlation above {KEEPS_ITS_PICTURE})."
         )
-        sentences.append(Sentence("distrust", text))
+        sentences.append(Sentence("distrust", text, leads=True))
     return sentences
 
 

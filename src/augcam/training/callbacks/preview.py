@@ -12,7 +12,7 @@ from pytorch_lightning import Callback, Trainer
 from augcam.data.augment.mix import Mix
 from augcam.data.augment.pipeline import Pipeline
 from augcam.training.callbacks.pictures import keep_picture, log_image
-from augcam.viz.grid import TEXT, TEXT_FOR_TENSORBOARD, augmentation_grid
+from augcam.viz.grid import TEXT_FOR_TENSORBOARD, captioned_grid
 
 
 class AugmentationPreview(Callback):
@@ -47,9 +47,8 @@ class AugmentationPreview(Callback):
         if trainer.current_epoch > 0:
             return
         picture = preview_picture(
-            self.images, self.labels, self.classes, self.pipeline, self.draws, self.mix,
-            text_size=TEXT_FOR_TENSORBOARD,
-        )  # fmt: skip
+            self.images, self.labels, self.classes, self.pipeline, self.draws, self.mix
+        )
         log_image(trainer, "augmentation/preview", picture, 0)
         keep_picture(picture, self.path)
 
@@ -61,12 +60,39 @@ def preview_picture(
     pipeline: Pipeline,
     draws: int,
     mix: Mix | None = None,
-    text_size: int = TEXT,
 ) -> np.ndarray:
-    """Raw images, uint8 (N, H, W, 3), beside augmented draws of each: uint8 (height, width, 3).
+    """Raw images beside augmented draws of each, with captions: uint8 (height, width, 3).
 
-    With `mix`, the images of a column are a batch and mixed with one another; the captions then name
+    Arguments as `draw_samples`.
+    """
+    rows, captions = draw_samples(images, labels, classes, pipeline, draws, mix)
+    return captioned_grid(rows, captions, headings(draws), TEXT_FOR_TENSORBOARD)
+
+
+def headings(draws: int) -> list[str]:
+    """Those of a row of `draw_samples`."""
+    return ["raw", *(f"draw {number}" for number in range(1, draws + 1))]
+
+
+def draw_samples(
+    images: np.ndarray,
+    labels: Sequence[int],
+    classes: Sequence[str],
+    pipeline: Pipeline,
+    draws: int,
+    mix: Mix | None = None,
+) -> tuple[list[list[np.ndarray]], list[str]]:
+    """Raw images, each before augmented draws of it, and a caption for each.
+
+    With `mix`, the images of a draw are a batch and mixed with one another; the captions then name
     the classes that each draw is made of.
+
+    Args:
+        images: uint8 (N, H, W, 3).
+        labels: N, the class of each.
+
+    Returns:
+        N rows of 1 + `draws` images, uint8 (H, W, 3), and N captions.
     """
     drawn = [
         np.stack(
@@ -83,10 +109,8 @@ def preview_picture(
             drawn[draw] = mixed.round().byte().permute(0, 2, 3, 1).numpy()
             for index, row in enumerate(parts):
                 captions[index] += f"\n{draw + 1}: {_in_shares(row, classes)}"
-
-    return augmentation_grid(
-        images, captions, lambda _, draw, index: drawn[draw][index], draws, text_size
-    )
+    rows = [[image, *(batch[index] for batch in drawn)] for index, image in enumerate(images)]
+    return rows, captions
 
 
 def _in_shares(shares: torch.Tensor, classes: Sequence[str]) -> str:
