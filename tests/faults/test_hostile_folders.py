@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import pickle
+import re
 import shutil
 import struct
 import sys
@@ -407,6 +408,17 @@ def names_are_markup(scene: Scene) -> None:
 
 
 @attack
+def names_are_markdown(scene: Scene) -> None:
+    evil = "![x](http://127.0.0.1:9/x.png) [y](javascript:alert(1)) <http://127.0.0.1:9>"
+    scene.changed(name=evil, aug_name=evil)
+    file = scene.folder / "metrics.json"
+    metrics = json.loads(file.read_text().replace("circle", evil))
+    metrics |= {"name": evil, "aug": evil, "data": evil, "model": evil}
+    metrics["environment"] = dict.fromkeys(metrics["environment"], evil)
+    file.write_text(json.dumps(metrics))
+
+
+@attack
 def failure_is_markup(scene: Scene) -> None:
     scene.unfinished()
     (scene.folder / "failure.txt").write_text("augcam: [/x] <script>alert(1)</script>")
@@ -628,6 +640,8 @@ def test_nothing_runs_and_nothing_leaks(finished, tmp_path, monkeypatch, capfd, 
                 if path.suffix == ".html":
                     assert b"<script>alert" not in content, f"{label}: {path}"
                     assert b"<img src=x" not in content, f"{label}: {path}"
+                    addresses = rb"""(src|href)=["']?(http|javascript)"""
+                    assert not re.search(addresses, content), f"{label}: {path}"
         shutil.rmtree(tmp_path / "outputs")
 
 

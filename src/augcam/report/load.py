@@ -24,6 +24,7 @@ from augcam.report.read_run import (
     read_predictions,
 )
 from augcam.runs.run_folder import RunFolder, run_folders
+from augcam.viz import words
 
 # Keys that name a run or say which repetition it is, beside those that change no result.
 _NOT_COMPARED = ("name", "seed", *FREE_TO_CHANGE)
@@ -446,7 +447,7 @@ def _labels(several: Sequence[Mapping[str, Any]]) -> dict[str, str]:
 
 def _shown(value: Any) -> str:
     if isinstance(value, float):
-        return f"{value:.6g}"  # what a search draws has 17 digits
+        return words.six_digits(value)
     return str(value).replace(", ", "+") if isinstance(value, str) else json.dumps(value)
 
 

@@ -47,6 +47,11 @@ def percent(value: Estimate) -> str:
     return f"{100 * value.mean:.1f}%"
 
 
+def six_digits(value: object) -> str:
+    """A setting; of a float six digits, as what a search draws has 17."""
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
 def p_value(p: float) -> str:
     """`0.31`, `0.004`, `<0.001`."""
     return "<0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"

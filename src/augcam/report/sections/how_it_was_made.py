@@ -25,13 +25,14 @@ def how_it_was_made(findings: Findings) -> Section:
     if evaluated:
         commands.append(f"{EVALUATE}DIR   # {words.plural(len(evaluated), 'run')}")
     blocks: list[Block] = [markdown.commands(commands)] if commands else []
+    several = any("transforms" in values for values in study.differing.values())
     settings = [
-        [label, str(values.get("transforms", "")), _settings(values)]
+        [label, *([str(values.get("transforms", ""))] if several else []), _settings(values)]
         for label, values in study.differing.items()
     ]
     if any(study.differing.values()):
         caption = "The settings in which the augmentations differ; all others are the same."
-        columns = ["augmentation", "transforms", "settings of its own"]
+        columns = ["augmentation", *(["transforms"] if several else []), "settings of its own"]
         blocks.append(Table(columns, settings, caption, folded=len(settings) > FOLDED))
     if facts := _environment(used):
         blocks.append(f"**Versions and machine**: {plain('; '.join(facts))}.")
@@ -66,7 +67,7 @@ def how_it_was_made(findings: Findings) -> Section:
 
 def _settings(values: Mapping[str, Any]) -> str:
     return ", ".join(
-        f"{key.removeprefix('aug.')}={value}"
+        f"{key.removeprefix('aug.')}={words.six_digits(value)}"
         for key, value in values.items()
         if key != "transforms" and not key.endswith("_target_")
     )
