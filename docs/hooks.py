@@ -16,7 +16,7 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 from pydantic import BaseModel, TypeAdapter
 
-from augcam.cli import audit, board, evaluate, explain, foreign, report
+from augcam.cli import audit, board, evaluate, explain, foreign, refine, report
 from augcam.config import model as networks
 from augcam.config import schema
 from augcam.config.compose import CONF
@@ -339,6 +339,7 @@ COMMANDS: dict[str, type[BaseModel]] = {
     "audit": audit.Options,
     "evaluate": evaluate.Options,
     "report": report.Options,
+    "refine": refine.Options,
     "explain": explain.Options,
     "explain weights=FILE": foreign.Options,
     "board": board.Options,

@@ -15,7 +15,7 @@ PACKAGE = Path(augcam.__file__).parent
 # Top down. A name is a package or a module of augcam.
 FLOORS = (
     {"cli", "api"},
-    {"training", "sweeps", "audit", "report", "evaluation"},
+    {"training", "sweeps", "audit", "report", "refine", "evaluation"},
     {"explain"},
     {"runs"},
     {"data", "models", "config", "statistics", "viz", "metrics"},
@@ -69,6 +69,7 @@ STRANGERS = {
     "training": ("augcam.report",),
     "report": ("augcam.training", "pytorch_lightning", "lightning_fabric"),
     "sweeps": ("pytorch_lightning", "lightning_fabric"),
+    "refine": ("augcam.training", "pytorch_lightning", "lightning_fabric"),
     "data": ("augcam.models", "augcam.explain", "hydra"),
     "models": ("augcam.data", "augcam.explain", "hydra"),
     "statistics": ("augcam.config", "augcam.data", "augcam.models", "hydra", "torch"),

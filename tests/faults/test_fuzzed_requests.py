@@ -261,6 +261,7 @@ OPTIONS = {
                 "seed", "trust"],
     "evaluate": ["run", "n", "samples", "checkpoint", "seed", "trust"],
     "report": ["baseline", "out", "trust"],
+    "refine": ["baseline", "seeds", "out", "trust"],
     "board": ["port", "trust"],
 }  # fmt: skip
 

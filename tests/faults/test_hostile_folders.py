@@ -41,6 +41,7 @@ COMMANDS = {
     "explain": lambda folder: ["explain", f"run={folder}", "n=1", "layers=layer4"],
     "audit": lambda folder: ["audit", f"run={folder}", "n=50"],
     "report": lambda folder: ["report", str(folder), f"out={folder.parent / 'page'}"],
+    "refine": lambda folder: ["refine", str(folder), f"out={folder.parent / 'refined'}"],
 }
 
 

@@ -9,9 +9,11 @@ import pytest
 
 from augcam.report.analysis import find
 from augcam.report.key_points import key_points
+from augcam.report.load import read_study
 from augcam.report.sections.ranking import ranking
 from augcam.viz.page import Table
 from tests.conftest import ROOT
+from tests.refine.test_loop import NONE, a_sweep
 from tests.report.studies import a_study, runs_of, some_right
 from tests.report.test_analysis import in_search, study_of, with_accuracy
 
@@ -101,3 +103,22 @@ def test_fewest_errors_are_claimed_if_they_beat_the_runner_up(errors):
         )
     text = " ".join(sentences(dataclasses.replace(study, groups=groups)))
     assert ("the fewest of all" in text) == (errors[0] == 0.15)
+
+
+def test_a_class_that_is_hurt_comes_with_what_spares_it(tmp_path):
+    """Through real folders: the command that spares it, and the study that would confirm it."""
+    sweep = a_sweep(tmp_path / "sweep", seeds=5)
+    points = key_points(find(read_study([sweep]), tmp_path))
+    (spare,) = [point for point in points if "To spare" in point]
+    assert spare.startswith(
+        "**To spare bowtie and hourglass**, which rotate hurts: `python train.py -m "
+    )
+    assert "'aug.rotate.except=[bowtie,hourglass]'`" in spare
+    assert f"`augcam refine {sweep}`" in spare
+
+
+def test_where_no_class_is_hurt_nothing_is_to_be_spared(tmp_path):
+    sweep = a_sweep(
+        tmp_path / "sweep", seeds=5, rotate=NONE.model_copy(update={"aug_name": "flip"})
+    )
+    assert "spare" not in " ".join(key_points(find(read_study([sweep]), tmp_path)))

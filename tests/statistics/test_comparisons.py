@@ -9,6 +9,7 @@ from scipy import stats
 from augcam.statistics.comparisons import (
     Differences,
     Rates,
+    difference_of_counts,
     difference_of_means,
     mcnemar,
     unequal_spread,
@@ -200,3 +201,37 @@ def test_with_nothing_apart_a_departure_is_claimed_in_at_most_five_per_cent(size
 
 def test_a_real_difference_is_seen():
     assert rate((3, 3), (0.07, 0.07), better=2.0) > 0.9
+
+
+def test_counts_of_runs_with_images_of_their_own_by_hand():
+    one = np.array([[80, 50], [90, 50], [70, 50]]), np.full((3, 2), 100)
+    two = np.array([[60, 0], [65, 0], [61, 0]]), np.full((3, 2), 100)
+    difference = difference_of_counts(one, two)
+    assert difference.mean == pytest.approx([0.8 - 0.62, 0.5])
+    # The first: 80, 90, 70 spread more than coins do; 60, 65, 61 less than so many coins of 62%.
+    share = (186 + 0.5) / 301
+    coins = share * (1 - share) / 100
+    assert coins > np.var([0.60, 0.65, 0.61], ddof=1)
+    assert difference.run[0] == pytest.approx((0.1**2 + coins) / 3)
+    # The second: no spread at all, but never less than that of coins; and none is never right.
+    half, least = 0.25 / 100, 0.5 / 301 * (1 - 0.5 / 301) / 100
+    assert difference.run[1] == pytest.approx((half + least) / 3)
+    assert (difference.images == 0).all()
+
+
+def test_counts_of_a_single_run_or_of_no_image_have_no_variance():
+    single = np.array([[5, 0]]), np.array([[10, 0]])
+    several = np.array([[5, 0], [6, 0]]), np.array([[10, 0], [10, 0]])
+    assert np.isnan(difference_of_counts(single, several).p).all()
+    assert np.isnan(difference_of_counts(several, several).mean).tolist() == [False, True]
+
+
+def test_of_counts_without_effect_at_most_five_percent_are_called_different():
+    rng = np.random.default_rng(0)
+    wrong = 0
+    for _ in range(20):
+        # 100 strata at a time; the rate itself shifts from run to run.
+        hits = rng.binomial(100, np.clip(rng.normal(0.8, 0.05, size=(2, 4, 100)), 0, 1))
+        images = np.full((4, 100), 100)
+        wrong += int((difference_of_counts((hits[0], images), (hits[1], images)).p < 0.05).sum())
+    assert wrong <= 100 + 3 * math.sqrt(2000 * 0.05 * 0.95)

@@ -11,6 +11,7 @@ COMMANDS = {
     "evaluate": "robustness, calibration and map statistics of a run, for the report",
     "audit": "by what the network knows each class: the object, or what comes with it",
     "report": "compare runs on one page",
+    "refine": "spare the classes that an augmentation hurts, and confirm that it helps",
     "board": "TensorBoard on this machine, with every picture of a run",
 }
 

@@ -1,14 +1,18 @@
 """The command lines that made a study, or would add to it."""
 
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING
+
+from augcam.config.by_class import sparing, sparing_words
+from augcam.config.schema import Config
 
 if TYPE_CHECKING:
     from augcam.report.load import Run
 
 EVALUATE = "augcam evaluate run="
+REFINE = "augcam refine "
 
 
 def sweep_commands(
@@ -44,3 +48,17 @@ def sweep_commands(
             written = " ".join(shlex.quote(word) for word in (*words, *rest))
             lines.append(f"python train.py {several}{written}")
     return lines
+
+
+def sparing_command(runs: tuple["Run", ...], baseline: Config, hurt: Sequence[str]) -> str:
+    """The command that trains a group's pipeline kept from the classes that it hurts.
+
+    "" where it has no transform to keep from them beyond the baseline's, or its command is not known.
+    """
+    config = runs[0].folder.config()
+    theirs = baseline.aug if baseline.aug_strength == config.aug_strength else {}
+    restricted = sparing(config.aug, theirs, hurt, runs[0].metrics.get("classes") or ())
+    commands = sweep_commands({"": runs})
+    if not restricted or len(commands) != 1:
+        return ""
+    return " ".join((commands[0], *map(shlex.quote, sparing_words(restricted))))

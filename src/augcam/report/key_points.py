@@ -1,5 +1,6 @@
 """The sentences on top of the page: what a person can decide from."""
 
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
@@ -8,9 +9,10 @@ import numpy as np
 from augcam.config.schema import Config
 from augcam.report.analysis import Difference, Findings, GroupResult
 from augcam.report.class_changes import ClassDifferences
-from augcam.report.commands import EVALUATE, sweep_commands
+from augcam.report.commands import EVALUATE, REFINE, sparing_command, sweep_commands
 from augcam.report.load import is_limit
 from augcam.report.value_curves import ValueCurve
+from augcam.runs.run_folder import RunFolder
 from augcam.viz import words
 from augcam.viz.markdown import code, plain
 
@@ -62,6 +64,7 @@ def key_points(findings: Findings) -> list[str]:
     if findings.standings:
         points += _verdicts(findings)
         points += _class_point(findings)
+        points += _spare(findings)
         points += _curve_points(findings)
         points += _cost(findings)
         points += _robust(findings)
@@ -222,6 +225,39 @@ def _curve_points(findings: Findings) -> list[str]:
         for curve in findings.value_curves
         if curve.tested
     ]
+
+
+def _spare(findings: Findings) -> list[str]:
+    """Where classes are clearly hurt: what spares them, and the study that would confirm it."""
+    classes, study = findings.per_class, findings.study
+    if classes is None or study.baseline is None:
+        return []
+    baseline = study.groups[study.baseline][0].folder.config()
+    points = []
+    for row, label in enumerate(classes.groups):
+        hurt = [
+            name
+            for name, clear, mean in zip(
+                classes.classes, classes.clear[row], classes.mean[row], strict=True
+            )
+            if clear and mean < 0
+        ]
+        # What hurts every class is not for some of them.
+        command = (
+            sparing_command(study.groups[label], baseline, hurt)
+            if 0 < len(hurt) < len(classes.classes)
+            else ""
+        )
+        if command:
+            points.append(f"**To spare {words.listed(hurt)}**, which {label} hurts: `{command}`.")
+    sweeps = {run.folder.path.parent for runs in study.groups.values() for run in runs}
+    if points and len(sweeps) == 1:
+        (sweep,) = sweeps
+        points[-1] += (
+            f" Whether that helps is a study of its own: `{REFINE}{shlex.quote(str(RunFolder(sweep)))}` "
+            "finds the classes on validation, confirms with fresh seeds, looks once at the test set."
+        )
+    return points[-3:]
 
 
 def _cost(findings: Findings) -> list[str]:

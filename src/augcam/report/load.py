@@ -3,7 +3,7 @@
 import json
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,9 @@ _NOT_COMPARED = ("name", "seed", *FREE_TO_CHANGE)
 
 # Keys of what is studied: to differ in them is the point of a study.
 _AUGMENTATION = ("aug.", "aug_strength", "mix.", "transforms")
+
+# What keeps a step to some classes; one that is for all has neither key.
+_BY_CLASS = (".classes", ".except")
 
 # What makes two test sets, splits or kinds of image: runs that differ here are not averaged.
 _DATA = (
@@ -430,19 +433,24 @@ def _labels(several: Sequence[Mapping[str, Any]]) -> dict[str, str]:
         shown = [
             key
             for key in _varying(configs.values())
-            if not key.startswith("aug.") or all(key in config for config in configs.values())
+            if not key.startswith("aug.")
+            or key.endswith(_BY_CLASS)
+            or all(key in config for config in configs.values())
         ]
-        own = {
-            key: ", ".join([aug, *(f"{name}={_shown(config.get(name))}" for name in shown)])
-            for key, config in configs.items()
-        }
+
+        own = {key: _label(aug, config, shown, _shown) for key, config in configs.items()}
         if len(set(own.values())) < len(own):  # six digits do not tell them apart
-            own = {
-                key: ", ".join([aug, *(f"{n}={json.dumps(config.get(n))}" for n in shown)])
-                for key, config in configs.items()
-            }
+            own = {key: _label(aug, config, shown, json.dumps) for key, config in configs.items()}
         labels |= own
     return labels
+
+
+def _label(
+    aug: str, config: Mapping[str, Any], keys: Iterable[str], text: Callable[[Any], str]
+) -> str:
+    """Such as `rotate, aug.rotate.limit=30`; where a step is for all classes, nothing is said of it."""
+    told = [name for name in keys if name in config or not name.endswith(_BY_CLASS)]
+    return ", ".join([aug, *(f"{name}={text(config.get(name))}" for name in told)])
 
 
 def _shown(value: Any) -> str:

@@ -90,6 +90,37 @@ def _differences(
     return Differences(mean, both, (least + capped) / 2, images)
 
 
+def difference_of_counts(
+    group: tuple[np.ndarray, np.ndarray], other: tuple[np.ndarray, np.ndarray]
+) -> Differences:
+    """Rates of two groups of runs that each met images of their own, such as their validation images.
+
+    A run's variance holds that of its images already, so `images` is 0. It is the runs' own, and never
+    less than that of so many independent tosses of a coin: rates that happen to be equal are no spread
+    of 0. Runs of equal seed share their images, which only makes the difference steadier than reckoned.
+
+    Args:
+        group, other: hits and images, int (runs, strata) each.
+
+    Returns:
+        Arrays (strata,). NaN where a stratum has no image in some run; no variance for a single run.
+    """
+    means, parts = [], []
+    for hits, images in (group, other):
+        met = np.where(images > 0, images, np.nan)
+        rates = hits / met
+        means.append(rates.mean(0))
+        if len(rates) < 2:
+            parts.append(np.full(rates.shape[1], np.nan))
+            continue
+        # Half an image more on either side (Jeffreys' prior): no rate is surely 0 or 1.
+        share = (hits.sum(0) + 0.5) / (met.sum(0) + 1)
+        tosses = (share * (1 - share) / met).mean(0)
+        parts.append(np.maximum(rates.var(0, ddof=1), tosses) / len(rates))
+    n = len(group[0]), len(other[0])
+    return _differences(means[0] - means[1], parts, n, np.zeros(len(means[0])))
+
+
 class Rates:
     """How often runs hit the same images, group by group, in each stratum of the images.
 

@@ -1,0 +1,204 @@
+"""The loop on studies whose truth is known, without training."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from augcam.errors import UserError
+from augcam.refine.loop import plan_from, refine
+from augcam.report.load import read_study
+from augcam.runs.run_folder import RunFolder
+from tests.conftest import ROOT
+
+sys.path.insert(0, str(ROOT / "bench"))
+import refine as bench
+
+NONE, ROTATE = bench.config_of(("aug=none",), 1), bench.config_of(bench.ROTATE, 1)
+NAMES = bench.Shapes(orientation_pair=True).classes
+
+
+def pretended(folder: RunFolder) -> None:
+    """In training's place: right in 90% of each class's images, of a pair that is turned in 50%."""
+    config = folder.config()
+    turned = config.aug.get("rotate") or {}
+    random = np.random.default_rng([config.seed, *repr(turned).encode()])
+    label = np.repeat(np.arange(10), 100)
+    ruined = [name in bench.PAIR and bool(turned) and name not in turned.get("except", ())
+              for name in NAMES]  # fmt: skip
+
+    def answers():
+        hits = random.random(1000) < np.where(ruined, 0.5, 0.9)[label]
+        return np.where(hits, label, (label + 1) % 10)
+
+    counts = bench.confusion(label, answers(), 10)
+    bench.write(folder, bench.Result(counts, label, answers()))
+
+
+def a_sweep(folder, seeds=4, **configs):
+    for name, config in ({"none": NONE, "rotate": ROTATE} | configs).items():
+        for seed in range(1, seeds + 1):
+            run = RunFolder(folder / f"aug={name},seed={seed}")
+            run.save_config(
+                config.model_copy(update={"seed": seed}), [f"aug={name}", f"seed={seed}"]
+            )
+            pretended(run)
+    return folder
+
+
+def test_the_planted_pair_is_found_spared_and_wins(tmp_path):
+    sweep = a_sweep(tmp_path / "sweep")
+    lines: list[str] = []
+    trained: list[RunFolder] = []
+
+    def train(run):
+        trained.append(run)
+        pretended(run)
+
+    outcome = refine(sweep, tmp_path / "out", train, lines.append, seeds=3)
+    assert outcome.won
+    assert outcome.chosen.hurt == bench.PAIR
+    assert outcome.chosen.words == ("aug.rotate.except=[bowtie,hourglass]",)
+    # Three arms of three seeds, all above the study's.
+    assert sorted(run.config().seed for run in trained) == [5, 5, 5, 6, 6, 6, 7, 7, 7]
+    spared = [
+        run.config() for run in trained if (run.config().aug.get("rotate") or {}).get("except")
+    ]
+    assert len(spared) == 3
+    assert spared[0].aug["rotate"] == ROTATE.aug["rotate"] | {"except": list(bench.PAIR)}
+    assert (
+        spared[0].model_copy(update={"aug": ROTATE.aug, "seed": 1, "name": ROTATE.name}) == ROTATE
+    )
+    kept = json.loads((tmp_path / "out" / "refine.json").read_text())
+    assert kept["won"]
+    assert kept["state"] == "done"
+    assert kept["plan"]["fresh_seeds"] == [5, 6, 7]
+    assert kept["tests"]["confirmation"].startswith("4 differences")
+    assert kept["tests"]["study"].startswith("10 differences")
+    assert len(kept["test"]) == 4
+
+    # Started again, nothing is trained again, and the answer is the same.
+    again = refine(
+        sweep, tmp_path / "out", lambda run: pytest.fail(str(run)), lines.append, seeds=3
+    )
+    assert again.test == outcome.test
+    assert json.loads((tmp_path / "out" / "refine.json").read_text()) == kept
+    # Under another plan it would be a second look.
+    with pytest.raises(UserError, match="another plan"):
+        refine(sweep, tmp_path / "out", pretended, lines.append, seeds=4)
+
+
+def test_a_loop_that_was_stopped_goes_on(tmp_path):
+    sweep = a_sweep(tmp_path / "sweep")
+    trained: list[Path] = []
+
+    def some(run):
+        if len(trained) == 4:
+            raise KeyboardInterrupt
+        trained.append(run.path)
+        pretended(run)
+
+    with pytest.raises(KeyboardInterrupt):
+        refine(sweep, tmp_path / "out", some, lambda _: None, seeds=3)
+    assert json.loads((tmp_path / "out" / "refine.json").read_text())["state"] != "done"
+    rest = []
+
+    def others(run):
+        rest.append(run.path)
+        pretended(run)
+
+    outcome = refine(sweep, tmp_path / "out", others, lambda _: None, seeds=3)
+    assert outcome.won
+    assert len(rest) == 5
+    assert not {*rest} & {*trained}
+
+
+def test_what_is_not_confirmed_is_not_looked_at(tmp_path, monkeypatch):
+    sweep = a_sweep(tmp_path / "sweep")
+    monkeypatch.setattr(
+        "augcam.refine.loop.look_at_test", lambda *_: pytest.fail("the test set was looked at")
+    )
+
+    def as_before(run):
+        """Fresh runs under which the pair is hurt, spared or not."""
+        run_of = run.config().model_copy(update={"aug": ROTATE.aug, "seed": run.config().seed})
+        spare = RunFolder(tmp_path / "spare")
+        spare.save_config(run_of)
+        pretended(spare)
+        for file in (spare.metrics_file, spare.predictions_file):
+            file.replace(run.path / file.name)
+
+    outcome = refine(sweep, tmp_path / "out", as_before, lambda _: None, seeds=3)
+    assert outcome.chosen is None
+    assert not outcome.won
+    assert outcome.test == []
+
+
+def test_where_no_class_is_hurt_nothing_is_trained(tmp_path):
+    sweep = a_sweep(tmp_path / "sweep", rotate=NONE.model_copy(update={"aug_name": "flip"}))
+    outcome = refine(sweep, tmp_path / "out", lambda run: pytest.fail(str(run)), lambda _: None)
+    assert outcome.plan.hurt == []
+    assert json.loads((tmp_path / "out" / "refine.json").read_text())["state"] == "nothing hurt"
+
+
+def test_a_spared_pipeline_has_a_name_of_its_own(tmp_path):
+    aug = {"rotate": ROTATE.aug["rotate"] | {"except": list(bench.PAIR)}}
+    sweep = a_sweep(tmp_path / "sweep", spared=ROTATE.model_copy(update={"aug": aug}), seeds=3)
+    study = read_study([sweep])
+    assert list(study.groups) == [
+        "none",
+        "rotate",
+        'rotate, aug.rotate.except=["bowtie", "hourglass"]',
+    ]
+
+
+def data_with(holdout):
+    return {"data": NONE.data.model_copy(update={"holdout": holdout})}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"seeds": 2}, "none has 2 finished seeds"),
+        ({"none": ROTATE.model_copy(update={"aug_name": "other", "aug": {}})}, "no baseline"),
+        ({"rotate": NONE}, "nothing to compare it with"),
+        (
+            {"none": NONE.model_copy(update=data_with("test")),
+             "rotate": ROTATE.model_copy(update=data_with("test"))},
+            "data.holdout=test",
+        ),
+    ],
+)  # fmt: skip
+def test_studies_that_cannot_say_it_are_refused(tmp_path, change, words):
+    sweep = a_sweep(tmp_path / "sweep", **change)
+    with pytest.raises(UserError, match=words):
+        plan_from(read_study([sweep]))
+
+
+def test_a_pipeline_without_a_transform_to_keep_from_the_class_is_refused(tmp_path):
+    """The baseline has the same transforms: what hurts is something else, such as mix."""
+    sweep = a_sweep(tmp_path / "sweep")
+    for run in sweep.iterdir():
+        folder = RunFolder(run)
+        config = folder.config()
+        if config.aug:
+            counts, tested = folder.metrics(), folder.predictions_file.read_bytes()
+            folder.save_config(config.model_copy(update={"aug": {}, "aug_name": "mixup"}))
+            folder.write_metrics(counts)
+            folder.predictions_file.write_bytes(tested)
+        else:
+            folder.save_config(config.model_copy(update={"loss": config.loss.model_copy(
+                update={"l1": 0.1})}))  # fmt: skip
+    with pytest.raises(UserError, match="there is none to keep from them"):
+        plan_from(read_study([sweep]))
+
+
+def test_without_validation_nothing_is_known(tmp_path):
+    sweep = a_sweep(tmp_path / "sweep")
+    for run in sweep.iterdir():
+        folder = RunFolder(run)
+        folder.write_metrics(folder.metrics() | {"val": None})
+    with pytest.raises(UserError, match="no validation"):
+        plan_from(read_study([sweep]))
