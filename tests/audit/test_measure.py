@@ -1,6 +1,7 @@
 """What the audit says of networks whose reasons are known, because they are written down."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -64,6 +65,19 @@ def test_a_tag_that_the_network_goes_by_is_a_shortcut_at_its_place():
     top, left, bottom, right = found["region"]
     common = max(0, min(bottom, 4) - top) * max(0, right - max(left, 28))
     assert common / ((bottom - top) * (right - left) + 16 - common) >= 0.5
+
+
+def test_a_small_part_that_is_the_object_itself_is_no_shortcut():
+    images = stripes(300, tagged=True)
+    masks = np.zeros((300, 32, 32), bool)
+    masks[:, 0:4, 28:32] = True
+    on_it = audit(Known(tag=True), replace(images, masks=masks), **PLAIN)
+    assert on_it.classes[0].verdict != "shortcut"
+    elsewhere = np.zeros((300, 32, 32), bool)
+    elsewhere[:, 20:30, 5:15] = True
+    assert audit(Known(tag=True), replace(images, masks=elsewhere), **PLAIN).classes[0].verdict == (
+        "shortcut"
+    )
 
 
 def test_a_tag_that_the_network_ignores_is_none():

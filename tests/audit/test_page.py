@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -139,3 +140,17 @@ def test_a_part_at_the_edge_is_cropped_away_on_its_own_side():
 
 def test_where_nothing_was_named_there_is_nothing_to_do():
     assert advice.overrides(ClassAudit("ship", "look", "", 100), SIZE, ()) == []
+
+
+def test_maps_without_evidence_are_said_to_have_none(result, tmp_path):
+    status = ("no_positive_evidence",) * 40 + result.maps.status[40:]
+    poorer = replace(result, maps=replace(result.maps, status=status))
+    given = {"title": "By what", "summary": "A network.", "recorded": None}
+    without = tuple(replace(one, clusters=()) for one in result.classes)
+    bare = replace(result, maps=None, classes=without)
+    for one, words in (
+        (poorer, "40 of 150 maps have no positive evidence"),
+        (bare, "No layer of this network"),
+    ):
+        write_audit_page(tmp_path / "audit.html", tmp_path / "audit", one, **given)
+        assert words in (tmp_path / "audit.html").read_text(encoding="utf-8")

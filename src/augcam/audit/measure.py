@@ -43,6 +43,7 @@ class ClassAudit:
         evidence: mean share of the maps' evidence in the named region, over the class's images.
         clusters: of the class's maps, the largest first; empty where too few have positive evidence.
         placement: where the maps lie beside those of other classes.
+        on_object: mean share of the maps' evidence on the object; None where there are no masks.
     """
 
     name: str
@@ -56,6 +57,7 @@ class ClassAudit:
     evidence: float | None = None
     clusters: tuple[Cluster, ...] = ()
     placement: Placement | None = None
+    on_object: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As audit.json has it; keys may be added, never changed."""
@@ -73,6 +75,7 @@ class ClassAudit:
             "moves": bool(self.patch and not self.patch.fixed),
             "reason": self.reason,
             "evidence": self.evidence,
+            "on_object": self.on_object,
             "clusters": [
                 {
                     "images": len(one.members),
@@ -155,8 +158,9 @@ def audit(
         "images": len(subject.images),
         "accuracy": float((subject.predicted == subject.labels).mean()),
         "masks": subject.masks is not None,
+        "learnt": subject.has_learnt(),
     }
-    if not subject.has_learnt():
+    if not settings["learnt"]:
         reason = (
             f"accuracy {settings['accuracy']:.0%}, no better than naming one class always: a network "
             "that has learnt nothing has no evidence to look at"
@@ -171,6 +175,7 @@ def audit(
     audited = [c for c, refusal in refusals.items() if not refusal]
     maps = evidence_maps(subject)
     settings["layer"] = maps.layer if maps else None
+    settings["maps_without_evidence"] = int((~maps.usable).sum()) if maps else None
     ways: dict[int, list[Cluster]] = {c: [] for c in audited}
     placed: dict[int, Placement] = {}
     if maps is not None:
@@ -214,6 +219,7 @@ def audit(
             adjusted[c, ""],
             [(one, adjusted[c, one.name]) for one in properties[c]],
             placed.get(c),
+            _on_object(subject, patches[c]),
         )
         described = _described(subject, c, name, int(counts[c]), decision, seed)
         region = described.patch.region if described.patch else None
@@ -223,6 +229,7 @@ def audit(
                 evidence=_evidence(subject, maps, c, region) if maps and region else None,
                 clusters=tuple(ways[c]),
                 placement=placed.get(c),
+                on_object=_evidence_on_object(subject, maps, c) if maps else None,
             )
         )
     return Audit(tuple(result), subject, settings | {"network_inputs": subject.asked}, maps)
@@ -230,6 +237,28 @@ def audit(
 
 def _clusters(subject: Subject, maps: EvidenceMaps, c: int) -> list[Cluster]:
     return clusters(maps, _split(subject, c)[0], subject.predicted == subject.labels)
+
+
+def _on_object(subject: Subject, patch: Patch | None) -> float | None:
+    """The share of a patch that lies on the object, mean over its carriers."""
+    if subject.masks is None or patch is None:
+        return None
+    return float(
+        np.mean(
+            [
+                subject.masks[i][place.mask(subject.size)].mean()
+                for i, place in zip(patch.carriers.tolist(), patch.regions, strict=True)
+            ]
+        )
+    )
+
+
+def _evidence_on_object(subject: Subject, maps: EvidenceMaps, c: int) -> float | None:
+    own = _split(subject, c)[0]
+    own = own[maps.usable[own]]
+    if subject.masks is None or not len(own):
+        return None
+    return float(maps.mass(own, subject.masks[own]).mean())
 
 
 def _evidence(subject: Subject, maps: EvidenceMaps, c: int, region: Region) -> float | None:

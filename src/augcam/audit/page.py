@@ -64,7 +64,22 @@ def write_audit_page(
     undecided = [one.name for _, one in others if one.verdict == "undecided"]
     if undecided:
         key.append(plain(f"{listed(undecided)}: undecided"))
-    write_html(path, Page(title, plain(f"{summary} {_RATE}"), sections, key))
+    write_html(path, Page(title, plain(f"{summary} {_RATE}"), sections, key, _warnings(result)))
+
+
+def _warnings(result: Audit) -> list[str]:
+    """What the maps cannot say."""
+    if not result.settings["learnt"]:
+        return []
+    if result.maps is None:
+        return ["No layer of this network makes a map: the verdicts rest on interventions alone."]
+    empty = int((~result.maps.usable).sum())
+    if not empty:
+        return []
+    return [
+        f"{empty:,} of {len(result.maps.status):,} maps have no positive evidence for what the network "
+        "answers. They are grey, and count neither in clusters nor in places."
+    ]
 
 
 def _what_to_do(
@@ -88,6 +103,8 @@ def _what_to_do(
 def _section(result: Audit, label: int, one: ClassAudit, folder: Path, to_do: str) -> Section:
     blocks: list[Block] = [plain(sentence(one, result.subject.size))]
     layer = f"Grad-CAM at {result.maps.layer}" if result.maps else "no layer makes a map"
+    if one.on_object is not None:
+        layer += f", {one.on_object:.0%} of it on the object"
     blocks.append(
         _picture(
             folder / f"class_{label:03d}.png",
@@ -137,7 +154,7 @@ def _others(result: Audit, others: list[tuple[int, ClassAudit]], folder: Path) -
     blocks: list[Block] = [Table(("class", "verdict", "why", "images"), rows)]
     for label, one in others[:_MOST_DRAWN]:
         blocks += _clusters(result, label, one, folder)
-    return Section("Classes without a sign", blocks)
+    return Section("Other classes", blocks)
 
 
 def _every_image(result: Audit) -> Section:

@@ -48,6 +48,10 @@ GIVES_AWAY = 0.6
 _CORNER, _BORDER = 2.5, 2.0
 
 
+# A part of which at least so much lies on the object, where its mask is known, is no shortcut.
+_OBJECT = 0.5
+
+
 @dataclass(frozen=True)
 class PropertyEffect:
     """A property that gives a class away, and what setting it does."""
@@ -98,6 +102,7 @@ def decide(
     patch_p: float,
     properties: list[tuple[PropertyEffect, float]],
     placement: Placement | None = None,
+    on_object: float | None = None,
 ) -> Decision:
     """The verdict on one class.
 
@@ -105,6 +110,7 @@ def decide(
         patch: what was found, and `patch_p` its p after Holm; 1 where there is none.
         properties: each with its p after Holm.
         placement: of its maps, where it has any.
+        on_object: share of the patch that lies on the object; None where there are no masks.
     """
     p = min([patch_p, *(adjusted for _, adjusted in properties)], default=1.0)
     moving = [(one, q) for one, q in properties if q < LEVEL]
@@ -115,6 +121,8 @@ def decide(
     ]
     best = max(causes, key=lambda pair: pair[0].effect.follow_rate, default=None)
     weaker = best is None or patch is None or patch.effect.follow_rate >= best[0].effect.follow_rate
+    if on_object is not None and on_object >= _OBJECT:
+        patch, patch_p = None, 1.0  # it is where it should be, however small
     if patch is not None and patch_p < LEVEL and is_tag(patch) and weaker:
         return Decision("shortcut", patch, None, patch_p, "a small part carries the class")
     if best is not None:

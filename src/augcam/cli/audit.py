@@ -56,7 +56,7 @@ def main(arguments: list[str]) -> None:
         task = progress.add_task("images through the network", total=None)
         result = audit(
             run.network,
-            ImageSet(run.images, run.labels),
+            ImageSet(run.images, run.labels, run.masks),
             class_names=run.classes,
             mean=source.mean,
             std=source.std,

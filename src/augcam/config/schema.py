@@ -36,6 +36,7 @@ FREE_TO_CHANGE = (
     "data.eval_batch_size",
     "data.cache",
     "data.memory_gb",
+    "data.masks",
     "data.download",
     "explain.",
     "logger.",
@@ -119,6 +120,7 @@ class FolderConfig(_Decoded):
     image_size: int = Field(ge=8, le=1024)
     # How images without test/ are split. Earlier runs, whose configs lack the key, shuffled them.
     split: Literal["hash", "shuffle"] = "shuffle"
+    masks: str | None = None
 
 
 class TorchvisionConfig(_Decoded):

@@ -8,11 +8,11 @@ and for agreeing with the rest; the first thing that is wrong is named in one li
 import json
 import math
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -137,6 +137,18 @@ class Evaluation(_Checked):
     degenerate: Count = 0
 
 
+class ClassVerdict(_Checked):
+    """A class in audit.json."""
+
+    verdict: Literal["no_sign", "look", "context", "shortcut", "undecided"]
+
+
+class Audit(_Checked):
+    """What a report uses of audit.json."""
+
+    classes: dict[str, ClassVerdict]
+
+
 @dataclass(frozen=True)
 class Predictions:
     """What a network predicted of each test image, in the test set's order.
@@ -253,6 +265,22 @@ def _is_finite(value: float | None) -> bool:
     return value is not None and math.isfinite(value)
 
 
+def _json(file: Path) -> Any:
+    """The content of a JSON file.
+
+    Raises:
+        UserError: it is missing, too large, or not JSON.
+    """
+    if not file.is_file():
+        raise UserError(f"{file.name} is missing")
+    if file.stat().st_size > LARGEST_JSON:
+        raise UserError(f"{file.name} has {file.stat().st_size:,} bytes")
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{file.name}: {first_line(error)}") from None
+
+
 def _arrays(file: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
     """The arrays of an .npz; nothing in it is executed, and nothing huge is unpacked.
 
@@ -312,6 +340,23 @@ def read_predictions(folder: RunFolder, metrics: Mapping[str, Any]) -> Predictio
     return Predictions(**read)
 
 
+def read_audit(folder: RunFolder, classes: Sequence[str]) -> dict[str, str] | None:
+    """The verdict on each class in audit.json; None where the run was not audited.
+
+    Raises:
+        UserError: it is damaged, or of other classes.
+    """
+    file = folder.audit_file
+    if not file.exists():
+        return None
+    read = _json(file)
+    checked(Audit, file, read)
+    verdicts = {name: one["verdict"] for name, one in read["classes"].items()}
+    if set(verdicts) != set(classes):
+        raise UserError(f"{file.name} is of other classes than the run")
+    return verdicts
+
+
 def read_evaluation(
     folder: RunFolder, predictions: Predictions, classes: int
 ) -> tuple[dict[str, Any], Maps] | None:
@@ -326,14 +371,7 @@ def read_evaluation(
     json_file, npz_file = folder.evaluation_file, folder.evaluation_arrays
     if not json_file.exists() and not npz_file.exists():
         return None
-    if not json_file.is_file():
-        raise UserError("evaluation.json is missing")
-    if json_file.stat().st_size > LARGEST_JSON:
-        raise UserError(f"evaluation.json has {json_file.stat().st_size:,} bytes")
-    try:
-        evaluation: Any = json.loads(json_file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"evaluation.json: {first_line(error)}") from None
+    evaluation = _json(json_file)
     checked(Evaluation, json_file, evaluation)
     read = _arrays(npz_file, tuple(Maps.__dataclass_fields__))
     n = evaluation["images"]

@@ -45,7 +45,9 @@ def build_source(config: Config) -> ImageDataset:
             data.seed, data.train_size, data.test_size, data.shortcut, data.orientation_pair
         )
     if isinstance(data, FolderConfig):
-        return ImageFolder(data.root, data.image_size, data.split, data.memory_gb, data.cache)
+        return ImageFolder(
+            data.root, data.image_size, data.split, data.memory_gb, data.cache, data.masks
+        )
     if isinstance(data, TorchvisionConfig):
         return TorchvisionDataset(
             data.dataset, data.root, data.image_size, data.download, data.memory_gb, data.cache

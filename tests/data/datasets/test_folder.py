@@ -461,3 +461,41 @@ def test_any_folder_is_read_or_refused_in_words(tmp_path_factory, tree, with_cla
         assert part.images.shape == (len(part.labels), 8, 8, 3)
         assert len(part.labels) > 0
     assert set(train.labels) == set(range(len(dataset.classes)))
+
+
+class TestMasks:
+    def folder(self, root: Path) -> Path:
+        for part in ("train", "test"):
+            for name in ("cat", "dog"):
+                write(root / "images" / part / name / "1.jpg", size=(40, 20))
+        for name in ("cat", "dog"):
+            path = root / "masks" / "test" / name / "1.png"
+            path.parent.mkdir(parents=True)
+            mask = np.zeros((20, 40), np.uint8)
+            mask[:, 10:20] = 7
+            Image.fromarray(mask).save(path)
+        return root / "images"
+
+    def test_a_mask_is_cropped_and_resized_as_its_image(self, tmp_path):
+        source = ImageFolder(self.folder(tmp_path), 10, masks=tmp_path / "masks")
+        source.prepare()
+        masks = source.test().masks
+        assert masks.shape == (2, 10, 10)
+        # The middle 20 of 40 columns are kept, of which the first half is the object.
+        assert masks[:, :, :5].all()
+        assert not masks[:, :, 5:].any()
+        assert source.train().masks is None
+
+    def test_an_image_without_a_mask_is_named_and_where_it_would_be(self, tmp_path):
+        root = self.folder(tmp_path)
+        (tmp_path / "masks" / "test" / "dog" / "1.png").unlink()
+        source = ImageFolder(root, 10, masks=tmp_path / "masks")
+        with pytest.raises(UserError, match=r"1 of 2 test images have no mask.*test/dog/1\.jpg"):
+            source.prepare()
+
+    def test_a_mask_of_another_size_is_refused(self, tmp_path):
+        root = self.folder(tmp_path)
+        write(tmp_path / "masks" / "test" / "cat" / "1.png", size=(20, 40))
+        source = ImageFolder(root, 10, masks=tmp_path / "masks")
+        with pytest.raises(UserError, match=r"20x40 pixels do not fit its image, which has 40x20"):
+            source.prepare()

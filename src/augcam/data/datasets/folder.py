@@ -15,7 +15,7 @@ import unicodedata
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -23,7 +23,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image, ImageOps
 
-from augcam.data.datasets.base import digest
+from augcam.data.datasets.base import ImageSet, digest
 from augcam.data.datasets.decoded import DecodedDataset, Split
 from augcam.data.splits import hashed_split, stratified_holdout
 from augcam.errors import UserError
@@ -68,6 +68,8 @@ class ImageFolder(DecodedDataset):
         split: how images without train/ and test/ are split: "hash", or "shuffle" as AugCAM did
             at first, where one image more makes another split.
         memory_gb, cache: as of `DecodedDataset`.
+        masks: a folder with a mask for each test image, if there is one: its path below ROOT, as a PNG
+            (ROOT/test/cat/1.jpg has MASKS/test/cat/1.png), of its size; what is not black is the object.
     """
 
     def __init__(
@@ -77,22 +79,25 @@ class ImageFolder(DecodedDataset):
         split: Literal["hash", "shuffle"] = "hash",
         memory_gb: float = 1.0,
         cache: str | Path = "~/.cache/augcam",
+        masks: str | Path | None = None,
     ) -> None:
         self.root = Path(root).expanduser()
         self.image_size = image_size
         self.split = split
         self.memory_gb = memory_gb
         self.cache = Path(cache).expanduser()
+        self.masks = None if masks is None else Path(masks).expanduser()
 
     def prepare(self) -> None:
         """List the folders and open every test image's header: what cannot be used is said now.
 
         Raises:
-            UserError: see `classes`, or a test file is not an image.
+            UserError: see `classes`, or a test file is not an image, or has no mask that fits.
         """
         train, test = self._files["train"], self._files["test"]
         for path in test.paths:
             _open(path).close()
+        self._check_masks(test)
         log.info(
             "%s: %s images of %d classes to train on, %s to test%s",
             _shown(self.root), f"{len(train.paths):,}", len(self.classes), f"{len(test.paths):,}",
@@ -115,6 +120,39 @@ class ImageFolder(DecodedDataset):
                 train and test have different classes.
         """
         return self._layout[0]
+
+    def test(self) -> ImageSet:
+        """The test images and their masks. Raises UserError, naming the files that cannot be read."""
+        images = super().test()
+        if self.masks is None:
+            return images
+        test = self._files["test"]
+        self._check_masks(test)
+        masks = [_read_mask(self._mask_of(name), self.image_size) for name in test.names]
+        return replace(images, masks=np.stack(masks))
+
+    def _mask_of(self, name: str) -> Path:
+        assert self.masks is not None  # else nobody asks
+        return self.masks / Path(name).with_suffix(".png")
+
+    def _check_masks(self, test: _Files) -> None:
+        """Refuse masks that are missing or of another size than their image; all are looked at."""
+        if self.masks is None:
+            return
+        missing = [name for name in test.names if not self._mask_of(name).is_file()]
+        if missing:
+            raise UserError(
+                f"data.masks={_shown(self.masks)}: {len(missing):,} of {len(test.names):,} test images "
+                f"have no mask; the first is {_shown(missing[0])}, whose mask would be "
+                f"{_shown(self._mask_of(missing[0]))}"
+            )
+        for name, path in zip(test.names, test.paths, strict=True):
+            mask = self._mask_of(name)
+            if (has := _size(mask)) != (needed := _size(path)):
+                raise UserError(
+                    f"{_shown(mask)}: {has[0]}x{has[1]} pixels do not fit its image, which has "
+                    f"{needed[0]}x{needed[1]}"
+                )
 
     @property
     def _side(self) -> int:
@@ -255,6 +293,25 @@ def read_whole(path: Path, longest: int) -> np.ndarray:
             image.thumbnail((longest, longest), Image.Resampling.BICUBIC)
             return np.asarray(image)
         except Exception as error:  # as above
+            raise _not_an_image(path, error) from None
+
+
+def _size(path: Path) -> tuple[int, int]:
+    """(width, height) of an image file that stands upright."""
+    with _open(path) as opened:
+        turned = opened.getexif().get(0x0112, 1) >= 5  # the tag of its orientation
+        return opened.size[::-1] if turned else opened.size
+
+
+def _read_mask(path: Path, side: int) -> np.ndarray:
+    """A mask as bool (side, side), resized and cropped as its image is."""
+    with _open(path) as opened:
+        try:
+            grey = (
+                ImageOps.exif_transpose(opened).convert("L").point(lambda value: 255 * (value > 0))
+            )
+            return np.asarray(ImageOps.fit(grey, (side, side), Image.Resampling.BOX)) > 127
+        except Exception as error:  # as in `read_image`
             raise _not_an_image(path, error) from None
 
 

@@ -12,6 +12,7 @@ from augcam.report.sections.curves import curves
 from augcam.report.sections.how_it_was_made import how_it_was_made
 from augcam.report.sections.ranking import ranking
 from augcam.report.sections.robustness import robustness
+from augcam.report.sections.shortcuts import shortcuts
 from augcam.report.sections.value_curves import value_curves
 from augcam.report.sections.where_they_look import where_they_look
 from augcam.viz.page import Section
@@ -24,5 +25,6 @@ SECTIONS: tuple[Callable[[Findings], Section | None], ...] = (
     confusions,
     where_they_look,
     robustness,
+    shortcuts,
     how_it_was_made,
 )
