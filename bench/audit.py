@@ -5,6 +5,7 @@
     python bench/audit.py table measurement
     python bench/audit.py time                   # 1,000 images with a ResNet18
     python bench/audit.py pictures               # of docs/audit.md
+    python bench/audit.py tagged --folder DIR    # CIFAR-10 as folders, one class with a tag
 
 `train` and `measure` go on where they were stopped, and stop by themselves after `--minutes`. The cues
 are in `_planted.py`. `development` in place of `measurement` has other seeds, and not the cue that is
@@ -33,9 +34,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models.resnet import ResNet
 
+from augcam.audit.pictures import given_to_others, of_the_class
+from augcam.audit.words import sentence
 from augcam.data.datasets.base import ImageSet
 from augcam.models.resnet import resnet, whitening_filters
-from augcam.viz.grid import captioned_grid, save_png
+from augcam.viz.grid import save_png
 
 if TYPE_CHECKING:
     from augcam.audit import Audit
@@ -48,6 +51,7 @@ IMAGES = 1000  # audited
 MEAN, STD = (120 / 255,) * 3, (60 / 255,) * 3  # of all networks' normalization
 # Twice what the audit itself calls nothing. A cue that moves fewer of the other classes' images has not
 LEARNED = 0.4
+COMMANDS = ("train", "measure", "table", "time", "pictures", "tagged")
 FIRST_SEED = {"development": 1000, "measurement": 5000}
 
 
@@ -416,74 +420,44 @@ def time_it() -> None:
 
 
 def pictures(which: Which, folder: Path) -> None:
-    """Draw, for docs/audit.md, three planted cues and one natural case of what was measured."""
-    wanted = {("one", "tag"), ("one", "second object"), ("one", "blur"), ("honest", "")}
+    """Draw, for docs/audit.md, two of the planted cues; the tag is that of `tagged`."""
+    wanted = {("cifar10", "watermark"), ("shapes", "blur")}
     for design in designs(which):
-        key = (design.scope, design.cue)
+        key = (design.data, design.cue)
         network = trained(design, folder)
-        if design.data != "cifar10" or key not in wanted or network is None:
+        if key not in wanted or network is None or design.scope != "one":
             continue
         images, _ = planted(design, "test", IMAGES)
         result = audited(network, images, design)
-        label = _shown(design, result)
-        if label is None:
+        label = design.target
+        if result.classes[label].verdict != "shortcut":
             continue
         wanted.discard(key)
+        given = given_to_others(result, label)
+        assert given is not None  # a shortcut is one of something
         name = f"audit_{(design.cue or 'natural').replace(' ', '_')}.png"
-        save_png(_picture(network, result, label), Path("docs/images") / name)
-        print(name, design, result.classes[label].to_json())
+        save_png(_beside(of_the_class(result, label), given), Path("docs/images") / name)
+        print(name, design, sentence(result.classes[label], result.subject.size))
 
 
-def _shown(design: Design, result: "Audit") -> int | None:
-    """The planted class where it was detected; of an honest network, the strongest context."""
-    if design.scope == "one":
-        return design.target if result.classes[design.target].verdict == "shortcut" else None
-    moved = [i for i, one in enumerate(result.classes) if one.verdict == "context"]
-    return min(moved, key=lambda i: result.classes[i].p, default=None)
+def _beside(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Two pictures side by side on white, standing on one line."""
+    sheet = np.full((max(len(left), len(right)), left.shape[1] + right.shape[1] + 24, 3), 255)
+    sheet[-len(left) :, : left.shape[1]] = left
+    sheet[-len(right) :, -right.shape[1] :] = right
+    return sheet.astype(np.uint8)
 
 
-def _picture(network: nn.Module, result: "Audit", label: int) -> np.ndarray:
-    """Six images of a class above, with the named part framed; below, others with what was named."""
-    from augcam.audit.interventions import paste
-    from augcam.audit.nuisance import PROPERTIES
-
-    one, subject = result.classes[label], result.subject
-    images = subject.images
-    names = [c.name for c in result.classes]
-    rng = np.random.default_rng(0)
-    receivers = rng.permutation(
-        np.flatnonzero((subject.labels != label) & (subject.predicted == subject.labels))
-    )[:6]
-    if one.patch is not None:
-        donors = one.patch.carriers[:6]
-        places = [one.patch.region or place for place in one.patch.regions[:6]]
-        masks = np.stack([place.mask(subject.size) for place in places])
-        changed = paste(images[donors], images[receivers[: len(donors)]], masks)
-        above = [_framed(images[i], place.box) for i, place in zip(donors, places, strict=True)]
-        words = "its part pasted\ninto other classes"
-    else:
-        assert one.found is not None, "a verdict that rests on something"
-        donors = one.found.gives_away.donors[:6]
-        changed = PROPERTIES[one.found.name].set(images[receivers[: len(donors)]], images[donors])
-        above = list(images[donors])
-        words = f"other classes, given\nits {one.found.name}"
-    answers = predicted(network, changed)
-    below = [images[i] for i in receivers[: len(donors)]]
-    return captioned_grid(
-        [above, below, list(changed)],
-        [names[label], "other classes", words + "\n" + "\n".join(names[a] for a in answers)],
-    )
-
-
-def _framed(image: np.ndarray, box: Box) -> np.ndarray:
-    """The image four times as large, with a frame just outside a box."""
-    large = image.repeat(4, 0).repeat(4, 1)
-    top, left, bottom, right = (4 * side for side in box)
-    mask = np.zeros(large.shape[:2], bool)
-    mask[max(0, top - 2) : bottom + 2, max(0, left - 2) : right + 2] = True
-    mask[top:bottom, left:right] = False
-    large[mask] = (255, 0, 255)
-    return large
+def tagged(folder: Path) -> None:
+    """Write CIFAR-10 images as folders of classes, a tag in the corner of 95% of one class's."""
+    design = Design("cifar10", 0, "one", "tag", 0.95)
+    sizes: dict[Literal["train", "test"], int] = {"train": 6000, "test": IMAGES}
+    for split, size in sizes.items():
+        images, _ = planted(design, split, size)
+        for i, label in enumerate(images.labels.tolist()):
+            path = folder / split / class_names("cifar10")[label] / f"{i:05d}.png"
+            save_png(images.images[i], path)
+    print(f"{folder}: the tag is on images of {class_names('cifar10')[design.target]}")
 
 
 def _within(minutes: float, work: list[Design]) -> Iterator[Design]:
@@ -498,7 +472,7 @@ def _within(minutes: float, work: list[Design]) -> Iterator[Design]:
 def main() -> None:
     """Do what the command line says."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("command", choices=("train", "measure", "table", "time", "pictures"))
+    parser.add_argument("command", choices=COMMANDS)
     parser.add_argument("which", nargs="?", choices=tuple(FIRST_SEED), default="measurement")
     parser.add_argument("--folder", type=Path, default=Path("outputs/audit-bench"))
     parser.add_argument("--minutes", type=float, default=1e9)
@@ -510,6 +484,8 @@ def main() -> None:
         table(arguments.which, arguments.folder)
     elif arguments.command == "pictures":
         pictures(arguments.which, arguments.folder)
+    elif arguments.command == "tagged":
+        tagged(arguments.folder)
     else:
         work = train if arguments.command == "train" else measure
         work(arguments.which, arguments.folder, arguments.minutes)

@@ -3,6 +3,7 @@
 subject.py        the network under audit, its images and what it answers
 maps.py           where its evidence lies: a Grad-CAM of each image
 clusters.py       the few ways in which it looks at a class
+stability.py      whether the maps move with the images
 places.py         whether a class's maps lie elsewhere than the others'
 interventions.py  a part of an image pasted into images of other classes
 nuisance.py       a property of the whole image set to another class's value

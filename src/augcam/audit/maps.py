@@ -70,19 +70,24 @@ def evidence_maps(subject: Subject) -> EvidenceMaps | None:
     layer = _layer(subject)
     if layer is None:
         return None
+    return maps_of(subject, subject.images, subject.predicted, layer)
+
+
+def maps_of(subject: Subject, images: np.ndarray, labels: np.ndarray, layer: str) -> EvidenceMaps:
+    """The maps at one layer of images, uint8 (B, H, W, 3), each for its class in int (B,)."""
     cells: list[np.ndarray] = []
     status: list[Status] = []
     with GradCAM(subject.network, layers=(layer,)) as cam:
-        for start in range(0, len(subject.images), subject.batch):
-            part = slice(start, start + subject.batch)
-            images = subject.images[part]
-            found = cam(subject.normalized(images), _targets(subject.predicted[part]))[layer]
+        for start in range(0, len(images), subject.batch):
+            part = images[start : start + subject.batch]
+            targets = _targets(labels[start : start + subject.batch])
+            found = cam(subject.normalized(part), targets)[layer]
             positive = found.raw.relu().float().cpu().numpy()
             positive[np.array([word != "ok" for word in found.status])] = 0
             total = positive.sum((1, 2), keepdims=True)
             cells.append(np.divide(positive, total, out=np.zeros_like(positive), where=total > 0))
             status += found.status
-            subject.count(len(images))
+            subject.count(len(part))
     return EvidenceMaps(layer, np.concatenate(cells), tuple(status), subject.size)
 
 

@@ -1,10 +1,11 @@
 """All evidence on one network, class by class."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+import albumentations as A
 import numpy as np
 from torch import nn
 
@@ -20,10 +21,12 @@ from augcam.audit.interventions import (
 from augcam.audit.maps import EvidenceMaps, evidence_maps
 from augcam.audit.nuisance import PROPERTIES, follow, giving_away
 from augcam.audit.places import Placement, placements
+from augcam.audit.stability import Stability, stabilities
 from augcam.audit.subject import IMAGES_NEEDED, Progress, Subject
 from augcam.audit.verdict import Decision, PropertyEffect, Verdict, decide
 from augcam.data.datasets.base import ImageSet
 from augcam.errors import UserError
+from augcam.statistics import LEVEL
 from augcam.statistics.families import holm
 
 
@@ -43,6 +46,7 @@ class ClassAudit:
         evidence: mean share of the maps' evidence in the named region, over the class's images.
         clusters: of the class's maps, the largest first; empty where too few have positive evidence.
         placement: where the maps lie beside those of other classes.
+        stability: how far the maps follow each geometric transform of the training pipeline.
         on_object: mean share of the maps' evidence on the object; None where there are no masks.
     """
 
@@ -58,6 +62,12 @@ class ClassAudit:
     clusters: tuple[Cluster, ...] = ()
     placement: Placement | None = None
     on_object: float | None = None
+    stability: Mapping[str, Stability] = field(default_factory=dict)
+
+    @property
+    def unstable(self) -> list[str]:
+        """The transforms under which the maps do not move with the images."""
+        return [name for name, one in self.stability.items() if one.p >= LEVEL]
 
     def to_json(self) -> dict[str, Any]:
         """As audit.json has it; keys may be added, never changed."""
@@ -85,6 +95,7 @@ class ClassAudit:
                 }
                 for one in self.clusters
             ],
+            "stability": {name: asdict(one) for name, one in self.stability.items()},
             "placement": asdict(self.placement) if self.placement else None,
         }
 
@@ -122,6 +133,7 @@ def audit(
     std: Sequence[float],
     seed: int = 0,
     images: int | None = None,
+    transforms: Mapping[str, A.DualTransform] | None = None,
     progress: Progress | None = None,
 ) -> Audit:
     """Ask of every class whether the network goes by the object or by what merely comes with it.
@@ -133,6 +145,7 @@ def audit(
         class_names: C.
         mean, std: of each channel, 0..1, of the network's normalization.
         seed: of every random choice.
+        transforms: geometric ones of the training pipeline, by name, under which the maps are to move.
         images: so many of the images, of each class in proportion; all where None.
         progress: called with the number of images that have gone through the network since.
 
@@ -181,6 +194,9 @@ def audit(
     if maps is not None:
         placed = placements(maps, subject.predicted, audited, seed)
         ways = {c: _clusters(subject, maps, c) for c in audited}
+    moves: dict[int, dict[str, Stability]] = {}
+    if maps is not None and transforms:
+        moves = stabilities(subject, maps, transforms, audited, seed)
     patches: dict[int, Patch | None] = {}
     for c in audited:
         random = np.random.default_rng([seed, 1, c])
@@ -229,6 +245,7 @@ def audit(
                 evidence=_evidence(subject, maps, c, region) if maps and region else None,
                 clusters=tuple(ways[c]),
                 placement=placed.get(c),
+                stability=moves.get(c, {}),
                 on_object=_evidence_on_object(subject, maps, c) if maps else None,
             )
         )

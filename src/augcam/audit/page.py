@@ -113,6 +113,8 @@ def _section(result: Audit, label: int, one: ClassAudit, folder: Path, to_do: st
             f"({layer}).",
         )
     )
+    if one.unstable:
+        blocks.append(_unstable(one))
     changed = pictures.given_to_others(result, label)
     if changed is not None:
         what = plain(one.found.name) if one.found else "the framed part"
@@ -126,6 +128,19 @@ def _section(result: Audit, label: int, one: ClassAudit, folder: Path, to_do: st
         )
     blocks += [to_do, *_clusters(result, label, one, folder)]
     return Section(f"{one.name}: {one.verdict.replace('_', ' ')}", [b for b in blocks if b])
+
+
+def _unstable(one: ClassAudit) -> str:
+    cosines = [
+        f"{plain(name)}: {one.stability[name].cosine:.2f}, with another image's map "
+        f"{one.stability[name].control:.2f}"
+        for name in one.unstable
+    ]
+    return (
+        "**These maps are unstable.** Transformed as in training, the map does not move with its image "
+        f"more than another image's would (median cosine; {'; '.join(cosines)}). Do not read them as "
+        "evidence; the interventions do not rest on them."
+    )
 
 
 def _clusters(result: Audit, label: int, one: ClassAudit, folder: Path) -> list[Block]:

@@ -46,8 +46,10 @@ def main(arguments: list[str]) -> None:
 
     from augcam.audit import audit
     from augcam.audit.page import write_audit_page
+    from augcam.audit.stability import geometric
     from augcam.audit.words import sentence
     from augcam.data.datasets.base import ImageSet
+    from augcam.runs.build import build_run_pipeline
     from augcam.runs.finished_run import open_run, run_source
 
     with folder.locked("audit"), progress_bars() as progress:
@@ -61,6 +63,7 @@ def main(arguments: list[str]) -> None:
             mean=source.mean,
             std=source.std,
             seed=asked.seed,
+            transforms=geometric(build_run_pipeline(folder.config(), source).transforms),
             images=asked.n,
             progress=lambda images: progress.advance(task, images),
         )
