@@ -17,6 +17,7 @@ from augcam.runs.build import build_network
 from augcam.runs.finished_run import open_run, untrained_network
 from augcam.runs.run_folder import RunFolder
 from augcam.viz.terminal import progress_bars
+from tests.browser import assert_legible, laid_out, needs_chromium
 from tests.cli.test_train import TINY
 from tests.conftest import explain, train_py
 
@@ -117,6 +118,23 @@ def test_a_fifth_method_is_one_function(run, monkeypatch, capsys):
     for part in ("check", "galleries"):
         assert (run / "explain" / f"{part}.html").is_file()
         assert f'<a href="{part}.html">' in index
+
+
+@needs_chromium
+@pytest.mark.parametrize("scheme", ["dark", "light"])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_a_browser_shows_every_page_and_what_leads_to_it(run, tmp_path, width, scheme):
+    photo = np.random.default_rng(0).integers(0, 255, (480, 640, 3), dtype=np.uint8)
+    Image.fromarray(photo).save(tmp_path / "photo.png")
+    main([f"run={run}", f"images={tmp_path / 'photo.png'}", "layers=layer4"])
+    pages = {page.stem: page for page in (run / "explain").glob("*.html")}
+    for page in pages.values():
+        assert_legible(laid_out(page, tmp_path, width, scheme), width, scheme)
+    index = pages.pop("index").read_text()
+    assert all(f'<a href="{name}.html">' in index for name in pages)
+    assert all('<a href="index.html">' in page.read_text() for page in pages.values())
+    with Image.open(run / "explain" / "pictures" / "001.png") as overlay:
+        assert overlay.size == (640, 480)
 
 
 def test_the_check_starts_from_weights_as_training_does(run):

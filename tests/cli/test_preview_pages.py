@@ -13,6 +13,7 @@ from augcam.cli.preview import (
     raw_images,
     refuse_unwritable,
     remains,
+    write,
 )
 from augcam.config.schema import validate
 from augcam.data.augment.build import build_pipeline
@@ -22,6 +23,7 @@ from augcam.data.datasets.shapes import Shapes
 from augcam.errors import UserError
 from augcam.training.callbacks.preview import preview_picture
 from augcam.viz.grid import GAP
+from tests.browser import assert_legible, laid_out, needs_chromium
 from tests.conftest import CIFAR, ROOT, compose, needs_cifar
 
 AUGS = sorted(path.stem for path in (ROOT / "conf" / "aug").glob("*.yaml"))
@@ -269,3 +271,17 @@ def test_a_preview_with_mix_says_what_mixing_costs():
     assert one.mixing is None
     assert other.mixing > 0
     assert not np.array_equal(one.grid, other.grid)
+
+
+@needs_chromium
+@pytest.mark.parametrize("scheme", ["dark", "light"])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_a_browser_shows_a_row_of_each_pipeline(tmp_path, width, scheme):
+    sizes = ["data=shapes", "data.train_size=60", "data.test_size=20", "data.holdout=0"]
+    page = write(
+        look(configs([*sizes, "aug=none,cutout_rotate"])), tmp_path / "page", "augcam preview"
+    )
+    seen = laid_out(page, tmp_path, width, scheme)
+    assert seen["headings"] == ["All pipelines", "none", "cutout_rotate"]
+    assert seen["images"] == 4
+    assert_legible(seen, width, scheme)

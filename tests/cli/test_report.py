@@ -5,7 +5,6 @@ import html
 import json
 import re
 import shutil
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ from augcam.data.datasets.shapes import CLASSES
 from augcam.errors import UserError
 from augcam.report.write import write_report
 from augcam.runs.run_folder import RunFolder
+from tests.browser import assert_legible, laid_out, needs_chromium
 from tests.conftest import report
 from tests.report.make import make_run, make_started, make_sweep
 
@@ -317,68 +317,12 @@ def test_a_refusal_has_exit_status_2_and_writes_nothing(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chrome"))), None)
-
-# An iframe, as a window is never narrower than 500 pixels; and the page itself has no script.
-FRAME = """<!doctype html><meta charset="utf-8"><meta name="color-scheme" content="light dark"><body>
-<iframe id="page" style="width: WIDTHpx; height: 800px; border: 0" srcdoc="SOURCE"></iframe><script>
-function luminance(colour) {  // WCAG 2.1's relative luminance, 0 black to 1 white
-  const [r, g, b] = colour.match(/\\d+/g).map(v => v / 255)
-    .map(v => v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4);
-  return .2126 * r + .7152 * g + .0722 * b;
-}
-onload = () => {
-  const frame = document.getElementById("page").contentWindow, page = frame.document;
-  page.querySelectorAll("details").forEach(folded => folded.open = true);
-  const style = element => frame.getComputedStyle(element);
-  function behind(element) {
-    const own = style(element).backgroundColor;
-    return own === "rgba(0, 0, 0, 0)" ? behind(element.parentElement) : own;
-  }
-  function contrast(element) {
-    const [a, b] = [style(element).color, behind(element)].map(luminance).sort((x, y) => y - x);
-    return (a + .05) / (b + .05);
-  }
-  const texts = [...page.querySelectorAll("p, li, code, a, th, td, summary, figcaption, strong")];
-  const cells = [...page.querySelectorAll("td, th")].filter(cell => cell.offsetWidth > 0);
-  document.title = JSON.stringify({
-    width: page.documentElement.scrollWidth,
-    broken: [...page.images].filter(image => !image.naturalWidth).length,
-    images: page.images.length,
-    headings: [...page.querySelectorAll("h2")].filter(h => h.offsetHeight > 0).map(h => h.textContent),
-    overprinted: cells.filter(cell => cell.scrollWidth > cell.offsetWidth).map(c => c.textContent),
-    paper: luminance(style(page.body).backgroundColor),
-    contrast: Math.min(...texts.map(contrast)),
-    loaded: frame.performance.getEntriesByType("resource").map(entry => entry.name)}) };
-</script>"""
-
-
-@pytest.mark.skipif(CHROMIUM is None, reason="no chromium, google-chrome or chrome on the PATH")
+@needs_chromium
 @pytest.mark.parametrize("scheme", ["dark", "light"])
 @pytest.mark.parametrize("width", [390, 1280])
 def test_a_browser_shows_every_section_and_nothing_sticks_out(page, tmp_path, width, scheme):
     """At the width of a phone and of a desktop, the details opened: all there, inside, legible."""
-    source = page.read_text().replace("&", "&amp;").replace('"', "&quot;")
-    frame = FRAME.replace("WIDTH", str(width)).replace("SOURCE", source)
-    (tmp_path / "frame.html").write_text(frame, encoding="utf-8")
-    done = subprocess.run(
-        [
-            CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run",
-            "--disable-background-networking", "--disable-component-update", "--disable-sync",
-            f"--blink-settings=preferredColorScheme={int(scheme == 'light')}",
-            f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1400,900",
-            "--virtual-time-budget=10000", "--enable-logging=stderr", "--dump-dom",
-            f"file://{tmp_path / 'frame.html'}",
-        ],
-        capture_output=True, text=True, timeout=300, check=True,
-    )  # fmt: skip
-    seen = json.loads(html.unescape(re.search(r"<title>(.*?)</title>", done.stdout)[1]))
+    seen = laid_out(page, tmp_path, width, scheme)
     assert seen["headings"] == HEADINGS
     assert seen["images"] == 7
-    assert seen["broken"] == 0
-    assert seen["loaded"] == []  # nothing is asked of a network
-    assert "CONSOLE" not in done.stderr
-    assert seen["width"] <= width
-    assert seen["overprinted"] == []
-    assert (seen["paper"] < 0.1) == (scheme == "dark")
-    assert seen["contrast"] >= 4.5  # WCAG's AA
+    assert_legible(seen, width, scheme)

@@ -377,6 +377,7 @@ def write(previews: Sequence[Preview], out: Path, command: str) -> Path:
                 Table(
                     ("pipeline", "transforms", "changed", "destroyed", "µs per image", "range"),
                     overview,
+                    "Shares of all draws.",
                 ),
                 bullets(reading),
             ],
@@ -431,7 +432,9 @@ def _section(one: Preview, odd: Sequence[str], png: Path, thumbnails: Path) -> "
         for name, effect in one.alone.items()
     ]
     transforms = Table(
-        ("transform", "what it is", "applied", "changed alone", "destroyed alone", "µs alone"), rows
+        ("transform", "what it is", "applied", "changed alone", "destroyed alone", "µs alone"),
+        rows,
+        f"The transforms of {plain(one.label)}, each by itself.",
     )
     micros = float(np.median(one.effect.micros))
     speed = float(f"{1e6 / micros:.2g}")
