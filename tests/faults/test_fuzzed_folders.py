@@ -6,15 +6,12 @@ run goes on as the run that it was, or not at all. By hand, with the count print
     pytest -n0 -s -m slow tests/faults/test_fuzzed_folders.py        -k 'spoilt and 3': one part
 """
 
-import json
 import shutil
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 from hypothesis import example, given, seed
 from hypothesis import strategies as st
 
@@ -24,6 +21,7 @@ from augcam.runs import finished_run
 from augcam.runs.finished_run import read_checkpoint
 from tests.faults.command import Started, command, watch
 from tests.faults.harness import differences
+from tests.faults.spoilt import bytes_spoilt, value_spoilt
 from tests.faults.test_fuzzed_requests import OPTIONS, PARTS, TINY, VALUES, quickly
 
 FILES = (
@@ -31,6 +29,7 @@ FILES = (
     "test_predictions.npz", "evaluation.json", "evaluation.npz", "checkpoints/last.ckpt",
     "checkpoints/best.ckpt", "hparams.yaml",
 )  # fmt: skip
+TREES = (".hydra/config.yaml", "metrics.json", "evaluation.json")
 COMMANDS = {
     "go on": lambda folder: ["train", f"run={folder}"],
     "evaluate": lambda folder: ["evaluate", f"run={folder}", "n=10", "samples=10"],
@@ -40,11 +39,6 @@ COMMANDS = {
     "explain": lambda folder: ["explain", f"run={folder}", "n=1", "layers=layer4"],
     "report": lambda folder: ["report", str(folder), f"out={folder.parent / 'page'}"],
 }  # fmt: skip
-ODD = st.one_of(
-    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8), st.integers(0, 100),
-    st.sampled_from([[], {}, [[1], 2], {"x": None}, 1e400, 10**400, "x" * 3000, "${seed}", "a\0b",
-                     "shapes", "resnet18", "cifar10", [1, 1, 1, 1], "os.system", "../..", "finished"]),
-)  # fmt: skip
 COUNT: Counter[str] = Counter()
 really_open_run = finished_run.open_run
 
@@ -59,70 +53,6 @@ def finished(tmp_path_factory) -> Path:
     ended = command("evaluate", f"run={folder}", "n=10", "samples=10")
     assert ended.status == 0, ended.err
     return folder
-
-
-@st.composite
-def bytes_spoilt(draw) -> Callable[[Path], None]:
-    """A file cut short, with bytes changed, put in, doubled, zeroed, or replaced by a folder."""
-    name = draw(st.sampled_from(FILES))
-    kinds = ["cut", "flip", "flip", "insert", "double", "zeros", "folder", "gone", "noise", "empty"]
-    kind = draw(st.sampled_from(kinds))
-    where, some = draw(st.floats(0, 1)), draw(st.binary(min_size=1, max_size=6))
-
-    def spoil(folder: Path) -> None:
-        file = folder / name
-        content = file.read_bytes()
-        at = int(where * len(content))
-        file.unlink()
-        if kind == "folder":
-            file.mkdir()
-        elif kind != "gone":
-            file.write_bytes({
-                "cut": content[:at],
-                "flip": content[:at] + some + content[at + len(some) :],
-                "insert": content[:at] + some + content[at:],
-                "double": content + content[at:],
-                "zeros": content[:at] + bytes(len(content) - at),
-                "noise": some,
-                "empty": b"",
-            }[kind])  # fmt: skip
-
-    spoil.__name__ = f"{kind} {name}"
-    return spoil
-
-
-@st.composite
-def value_spoilt(draw) -> Callable[[Path], None]:
-    """One value of a YAML or JSON file replaced by another, taken away, or put beside."""
-    name = draw(st.sampled_from([".hydra/config.yaml", "metrics.json", "evaluation.json"]))
-    steps = draw(st.lists(st.integers(0, 40), min_size=1, max_size=4))
-    odd, kind = draw(ODD), draw(st.sampled_from(["change", "change", "remove", "add"]))
-
-    def spoil(folder: Path) -> None:
-        text = (folder / name).read_text()
-        content = yaml.safe_load(text) if name.endswith("yaml") else json.loads(text)
-        node: Any = content
-        parent: Any = {"": content}
-        key: Any = ""
-        for step in steps:
-            if isinstance(node, dict) and node:
-                parent, key = node, sorted(node)[step % len(node)]
-            elif isinstance(node, list) and node:
-                parent, key = node, step % len(node)
-            else:
-                break
-            node = parent[key]
-        if kind == "remove":
-            del parent[key]
-        elif kind == "add" and isinstance(parent, dict):
-            parent["odd"] = odd
-        else:
-            parent[key] = odd
-        dump = yaml.safe_dump if name.endswith("yaml") else json.dumps
-        (folder / name).write_text(dump(content))
-
-    spoil.__name__ = f"{kind} {name} {steps} {str(odd)[:20]!r}"
-    return spoil
 
 
 @pytest.fixture
@@ -189,7 +119,7 @@ def try_all(
 
 
 SPOILT: dict[str, st.SearchStrategy] = {
-    "spoil": st.one_of(bytes_spoilt(), value_spoilt()),
+    "spoil": st.one_of(bytes_spoilt(FILES), value_spoilt(TREES)),
     "unfinished": st.booleans(),
     "name": st.sampled_from(sorted(COMMANDS)),
 }

@@ -1,10 +1,8 @@
 """Whatever is in a run folder: what is wrong is named, and no half is taken for a whole."""
 
-import json
 import shutil
 import zipfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,16 +13,14 @@ from augcam.errors import UserError
 from augcam.report.load import read_study
 from augcam.report.read_run import read_metrics
 from augcam.runs.run_folder import RunFolder
+from tests.faults.spoilt import bytes_spoilt, value_spoilt
 from tests.report.conftest import write_evaluation, write_run
 
 FILES = (
     ".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml", "metrics.json",
     "test_predictions.npz", "evaluation.json", "evaluation.npz",
 )  # fmt: skip
-ODD = st.one_of(
-    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8), st.just([]),
-    st.just({}), st.just([[1], 2]), st.just({"x": None}), st.just(1e400), st.just(10**400),
-)  # fmt: skip
+TREES = ("metrics.json", "evaluation.json")
 
 
 @pytest.fixture(scope="module")
@@ -37,62 +33,6 @@ def template(tmp_path_factory) -> Path:
         (run.path / ".hydra" / "hydra.yaml").write_text("hydra: {mode: RUN}\n")
         (run.path / ".hydra" / "overrides.yaml").write_text("- aug=none\n")
     return folder
-
-
-@st.composite
-def byte_harm(draw):
-    """A file cut short, with bytes changed, put in, doubled, or replaced by a folder."""
-    name = draw(st.sampled_from(FILES))
-    kind = draw(st.sampled_from(["cut", "flip", "insert", "double", "folder", "gone", "noise"]))
-    where, byte = draw(st.floats(0, 1)), draw(st.binary(min_size=1, max_size=6))
-
-    def harm(folder: Path) -> None:
-        file = folder / name
-        content = file.read_bytes()
-        at = int(where * len(content))
-        file.unlink()
-        if kind == "folder":
-            file.mkdir()
-        elif kind != "gone":
-            file.write_bytes({
-                "cut": content[:at],
-                "flip": content[:at] + byte + content[at + len(byte) :],
-                "insert": content[:at] + byte + content[at:],
-                "double": content + content[at:],
-                "noise": byte,
-            }[kind])  # fmt: skip
-
-    return harm
-
-
-@st.composite
-def json_harm(draw):
-    """One value of a JSON file replaced by another, or taken away."""
-    name = draw(st.sampled_from(["metrics.json", "evaluation.json"]))
-    steps, odd = draw(st.lists(st.integers(0, 20), min_size=1, max_size=4)), draw(ODD)
-    remove = draw(st.booleans())
-
-    def harm(folder: Path) -> None:
-        content = json.loads((folder / name).read_text())
-        node: Any = content
-        parent: Any = None
-        key: Any = None
-        for step in steps:
-            if isinstance(node, dict) and node:
-                parent, key = node, sorted(node)[step % len(node)]
-            elif isinstance(node, list) and node:
-                parent, key = node, step % len(node)
-            else:
-                break
-            node = parent[key]
-        assert parent is not None
-        if remove:
-            del parent[key]
-        else:
-            parent[key] = odd
-        (folder / name).write_text(json.dumps(content))
-
-    return harm
 
 
 @st.composite
@@ -126,7 +66,7 @@ def array_harm(draw):
     max_examples=250, deadline=None, derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )  # fmt: skip
-@given(harm=st.one_of(byte_harm(), json_harm(), array_harm()))
+@given(harm=st.one_of(bytes_spoilt(FILES), value_spoilt(TREES), array_harm()))
 def test_one_harmed_folder_breaks_no_study(template, tmp_path, harm):
     folder = tmp_path / "study"
     shutil.rmtree(folder, ignore_errors=True)
