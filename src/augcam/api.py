@@ -139,12 +139,12 @@ class Run:
 
     def predict(self, images: np.ndarray | Tensor) -> np.ndarray:
         """Probabilities (B, C), float32, of images uint8 (B, H, W, 3)."""
-        found = [np.zeros((0, len(self.classes)), np.float32)]
+        probabilities = [np.zeros((0, len(self.classes)), np.float32)]
         with torch.inference_mode():
             for start in range(0, len(images), BATCH):
                 logits = self.network(self.normalize(images[start : start + BATCH]))
-                found.append(logits.softmax(dim=1).cpu().numpy())
-        return np.concatenate(found)
+                probabilities.append(logits.softmax(dim=1).cpu().numpy())
+        return np.concatenate(probabilities)
 
     def explain(
         self,

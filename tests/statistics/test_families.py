@@ -23,7 +23,11 @@ def test_what_was_not_tested_counts_for_nothing():
 def test_benjamini_hochberg_by_hand():
     p = np.array([0.001, 0.012, 0.014, 0.06, 0.9])
     # Bars .01, .02, .03, .04, .05: the third is the last below its own, so three stand.
-    np.testing.assert_array_equal(benjamini_hochberg(p), [True, True, True, False, False])
+    clear = benjamini_hochberg(p)
+    np.testing.assert_array_equal(clear, [True, True, True, False, False])
+    assert clear.dtype == bool  # it is an index
+    # p that reach their bars, .025 and .05, stand.
+    np.testing.assert_array_equal(benjamini_hochberg(np.array([0.05, 0.025])), [True, True])
 
 
 @pytest.mark.parametrize("equal", [2, 5, 10])

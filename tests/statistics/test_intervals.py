@@ -61,3 +61,8 @@ class TestBootstrapInterval:
     def test_level_out_of_range(self, level):
         with pytest.raises(UserError, match="between 0 and 1"):
             bootstrap_interval(np.ones(3), level=level)
+
+
+def test_two_values_have_an_interval():
+    # Of four resamples of 0 and 1, one has the mean 0, two a half, and one 1.
+    assert bootstrap_interval(np.array([0.0, 1.0])) == (0.5, 0.0, 1.0)

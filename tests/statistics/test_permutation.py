@@ -46,6 +46,23 @@ def test_the_same_measure_six_times_is_one_measure():
     assert moved_apart(np.repeat(distance, 6, axis=0), split(4, 4)) == pytest.approx(one)
 
 
+def test_a_measure_that_says_nothing_changes_nothing():
+    points = np.random.default_rng(1).normal(size=(8, 3))
+    points[4:] += 1
+    distance = squared(points)
+    both = np.stack([distance, np.zeros((8, 8))])
+    assert moved_apart(both, split(4, 4)) == moved_apart(distance[None], split(4, 4))
+
+
+def test_the_units_of_the_measures_do_not_matter():
+    random = np.random.default_rng(3)
+    moved, noise = random.normal(size=(2, 8, 3))
+    moved[4:] += 1
+    both = np.stack([squared(moved), squared(noise)])
+    other_units = both * np.array([1, 1000])[:, None, None]
+    assert moved_apart(other_units, split(4, 4)) == moved_apart(both, split(4, 4))
+
+
 def test_five_seeds_are_enough_to_name_the_one_group_of_five_that_moved():
     points = np.random.default_rng(2).normal(size=(25, 30))
     points[10:15] += 3

@@ -158,22 +158,22 @@ def located(target: str, key: str) -> Any:
                 ) from None
     if module is None:
         raise UserError(f"{key}._target_={shown(target)}: there is no package {parts[0]}")
-    found: Any = module
+    value: Any = module
     for part in rest:
-        if not hasattr(found, part):
-            public = [n for n, v in vars(found).items() if n[0] != "_" and isinstance(v, type)]
+        if not hasattr(value, part):
+            public = [n for n, v in vars(value).items() if n[0] != "_" and isinstance(v, type)]
             raise UserError(
                 f"{key}._target_={shown(target)}: there is no such class; {nearest(part, public)}"
             )
-        found = getattr(found, part)
-    return found
+        value = getattr(value, part)
+    return value
 
 
 def _check(target: str, key: str, kind: type | None) -> None:
     if target in FACTORIES and kind is not None and kind.__module__.startswith("torch.nn."):
         return
-    found = located(target, key)
-    bases = found.__mro__ if isinstance(found, type) else ()
+    value = located(target, key)
+    bases = value.__mro__ if isinstance(value, type) else ()
     fits = (
         kind in bases
         if kind is not None

@@ -195,8 +195,8 @@ def continuation(recorded: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """A nested mapping as {"a.b.c": value}."""
-    found: dict[str, Any] = {}
+    flattened: dict[str, Any] = {}
     for key, value in tree.items():
         path = f"{prefix}{key}"
-        found |= flat(value, f"{path}.") if isinstance(value, Mapping) else {path: value}
-    return found
+        flattened |= flat(value, f"{path}.") if isinstance(value, Mapping) else {path: value}
+    return flattened

@@ -14,16 +14,16 @@ def head_name(network: nn.Module, num_classes: int) -> str:
     Raises:
         UserError: there is none.
     """
-    found = ""
+    head = ""
     for name, module in network.named_modules():
         outputs = getattr(module, "out_features", None) or getattr(module, "out_channels", None)
         if isinstance(module, (nn.Linear, nn.Conv2d)) and outputs == num_classes:
-            found = name
-    if not found:
+            head = name
+    if not head:
         raise UserError(
             f"{type(network).__name__}: no layer of it has {num_classes} outputs, one for each class"
         )
-    return found
+    return head
 
 
 def stages(network: nn.Module, head: str) -> list[list[str]]:

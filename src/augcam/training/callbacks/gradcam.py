@@ -102,11 +102,11 @@ class GradCamPanels(Callback):
         # Right answers rank below every mistake. All of it stays on the device: no wait for it here.
         rank = torch.where(predicted != labels, confidence, -1.0)
         rank, chosen = rank.topk(min(self.images, len(rank)))
-        found = rank, images[chosen], labels[chosen]
+        candidates = rank, images[chosen], labels[chosen]
         if self._kept is not None:
-            found = tuple(torch.cat(pair) for pair in zip(self._kept, found, strict=True))  # type: ignore[assignment]
-        rank, chosen = found[0].topk(min(self.images, len(found[0])))
-        self._kept = rank, found[1][chosen], found[2][chosen]
+            candidates = tuple(torch.cat(pair) for pair in zip(self._kept, candidates, strict=True))  # type: ignore[assignment]
+        rank, chosen = candidates[0].topk(min(self.images, len(candidates[0])))
+        self._kept = rank, candidates[1][chosen], candidates[2][chosen]
 
     def on_validation_end(self, trainer: Trainer, pl_module: pl.LightningModule) -> None:
         if not self._is_due(trainer):
@@ -114,10 +114,10 @@ class GradCamPanels(Callback):
         began = time.perf_counter()
         kept, self._kept = self._kept, None
         if trainer.world_size > 1:
-            found: list[Any] = [None] * trainer.world_size
+            gathered: list[Any] = [None] * trainer.world_size
             mine = None if kept is None else tuple(part.cpu() for part in kept)
-            torch.distributed.all_gather_object(found, mine)
-            parts = list(zip(*(one for one in found if one is not None), strict=True))
+            torch.distributed.all_gather_object(gathered, mine)
+            parts = list(zip(*(one for one in gathered if one is not None), strict=True))
             kept = (
                 (torch.cat(parts[0]), torch.cat(parts[1]), torch.cat(parts[2])) if parts else None
             )
@@ -155,8 +155,8 @@ class GradCamPanels(Callback):
             columns.append(overlay(shown, maps.heatmap.cpu().numpy(), maps.status))
         rows = [list(row) for row in zip(*columns, strict=True)]
         captions = [
-            f"{self.classes[int(true)]} → {self.classes[int(said)]}\n{float(sure):.0%}"
-            for true, said, sure in zip(truth, predicted, confidence, strict=True)
+            f"{self.classes[int(true)]} → {self.classes[int(answer)]}\n{float(sure):.0%}"
+            for true, answer, sure in zip(truth, predicted, confidence, strict=True)
         ]
         headings = ["image", "CAM of\npredicted", "CAM of\ntrue"]
         for name, part in (
