@@ -1,7 +1,8 @@
 """Does `augcam refine` find a planted pair, spare it and win? How often does it see what is not there?
 
-    python bench/refine.py planted --repetitions 10 --seeds 16
-    python bench/refine.py null --repetitions 100 --seeds 5
+    python bench/refine.py planted --repetitions 10 --seeds 16 --fresh 5
+    python bench/refine.py null --repetitions 1000 --seeds 5
+    python bench/refine.py power --repetitions 1000 --seeds 16
 
 Planted: `data=shapes data.orientation_pair=true`, new images in every repetition. Rotation by up to 180
 degrees makes the hourglass and the bowtie the same. The loop is the command's own, from folders that
@@ -13,6 +14,9 @@ Null: networks of one recipe, dealt at random to a baseline, to three augmentati
 runs that the loop asks for, so that nothing has an effect; the loop's decisions are taken on their
 counts. Two recipes: one epoch without augmentation,
 and ten with the rotation, under which the accuracies of the pair jump from seed to seed.
+
+Power: of studies of 3 seeds and more, dealt from 20 networks without augmentation and 40 with the
+rotation, how many name the pair.
 
 A find is right where exactly the pair is named; false, in the null, where any class is. Shares come with
 their 95% interval (Clopper and Pearson).
@@ -57,7 +61,6 @@ from augcam.refine.loop import Outcome, refine
 from augcam.runs.run_folder import RunFolder
 
 SIDE, BATCH = 16, 100
-FRESH = 5  # seeds of the confirmation
 PAIR = ("bowtie", "hourglass")
 ROTATE = ("aug=rotate", "aug.rotate.limit=180", "aug.rotate.p=1")
 
@@ -186,6 +189,7 @@ def write(folder: RunFolder, result: Result) -> None:
 def loop(
     study: Sequence[tuple[str, Config]],
     seeds: int,
+    fresh: int,
     data_seed: int,
     train: Callable[[RunFolder], None],
 ) -> Outcome | None:
@@ -198,18 +202,18 @@ def loop(
                 folder.save_config(with_seeds(config, seed, data_seed))
                 train(folder)
         try:
-            return refine(sweep, Path(place, "refined"), train, lambda _: None, seeds=FRESH)
+            return refine(sweep, Path(place, "refined"), train, lambda _: None, seeds=fresh)
         except UserError:
             return None
 
 
-def planted(repetitions: int, seeds: int) -> Iterator[str]:
+def planted(repetitions: int, seeds: int, fresh: int) -> Iterator[str]:
     """The table of the planted pair."""
     study = [("none", config_of(("aug=none",), 10)), ("rotate", config_of(ROTATE, 10))]
     outcomes = []
     for repetition in range(repetitions):
         outcome = loop(
-            study, seeds, repetition, lambda folder: write(folder, trained(folder.config()))
+            study, seeds, fresh, repetition, lambda folder: write(folder, trained(folder.config()))
         )
         outcomes.append(outcome)
         found = sorted(row["class"] for row in outcome.plan.hurt) if outcome else []
@@ -236,7 +240,7 @@ def planted(repetitions: int, seeds: int) -> Iterator[str]:
             yield f"| {words}, points on the test set | {np.mean(points):+.1f} +- {np.std(points):.1f} |"
 
 
-def null(repetitions: int, seeds: int) -> Iterator[str]:
+def null(repetitions: int, seeds: int, _: int) -> Iterator[str]:
     """The tables of studies in which nothing has an effect."""
     classes = Shapes(orientation_pair=True).classes
     recipes = {
@@ -268,6 +272,32 @@ def null(repetitions: int, seeds: int) -> Iterator[str]:
         )
 
 
+def power(repetitions: int, seeds: int, _: int) -> Iterator[str]:
+    """How often a study of so many seeds names the pair: dealt from networks that were trained once."""
+    classes = Shapes(orientation_pair=True).classes
+    pools = {}
+    for name, recipe, size in (("none", ("aug=none",), 20), ("rotate", ROTATE, 40)):
+        pool = [trained(with_seeds(config_of(recipe, 10), seed, 0)) for seed in range(size)]
+        pools[name] = validation_counts(
+            [{"val": {"confusion": r.confusion.tolist()}} for r in pool]
+        )
+    random = np.random.default_rng(0)
+    for number in range(3, seeds + 1):
+        named = []
+        for _ in range(repetitions):
+            groups = {
+                name: deal(counts, iter([random.permutation(len(counts[0]))[:number]]))
+                for name, counts in pools.items()
+            }
+            hurt = hurt_classes(class_differences(groups, "none", classes)).get("rotate", ())
+            named.append({*hurt})
+        rows = {
+            f"{number} seeds: one of the pair is named": [bool({*PAIR} & one) for one in named],
+            f"{number} seeds: both are": [{*PAIR} <= one for one in named],
+        }
+        yield from table(rows, repetitions)
+
+
 def deal(counts: Counts, hands: Iterator[np.ndarray]) -> Counts:
     """The counts of the networks in the next hand."""
     hand = next(hands)
@@ -287,13 +317,15 @@ def table(rows: dict[str, list[bool]], n: int) -> Iterator[str]:
 def main() -> None:
     """Print the table that was asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("planted", "null"))
+    parser.add_argument("what", choices=("planted", "null", "power"))
     parser.add_argument("--repetitions", type=int, default=10)
     parser.add_argument("--seeds", type=int, default=16)
+    parser.add_argument("--fresh", type=int, default=10, help="seeds of the confirmation (planted)")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     began = time.process_time()
-    for line in {"planted": planted, "null": null}[asked.what](asked.repetitions, asked.seeds):
+    tables = {"planted": planted, "null": null, "power": power}
+    for line in tables[asked.what](asked.repetitions, asked.seeds, asked.fresh):
         print(line)
     print(f"{time.process_time() - began:.0f} s of CPU, {asked.seeds} seeds")
 

@@ -22,8 +22,8 @@ def test_a_planted_pair_through_the_command(tmp_path, monkeypatch, capfd):
     said = " ".join(capfd.readouterr().out.split())
     assert "rotate hurts bowtie: −" in said
     assert "10 validation accuracies against none, Benjamini-Hochberg, 5%" in said
-    assert "on validation (3 fresh seeds, 4 differences, Holm at 5%)" in said
-    assert "on the test set (one look, 3 fresh seeds, 4 differences, Holm at 5%)" in said
+    assert "on validation (3 fresh seeds, 4 differences, 5% together)" in said
+    assert "on the test set (one look, 3 fresh seeds, 4 differences, 5% together)" in said
     assert "better than rotate on the spared classes: +" in said
     assert (
         "Sparing bowtie and hourglass wins over rotate: aug.rotate.except=[bowtie,hourglass]"

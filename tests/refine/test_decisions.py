@@ -14,6 +14,7 @@ from augcam.refine.decisions import (
     look_at_test,
     validation_counts,
 )
+from augcam.statistics.comparisons import difference_of_counts
 
 
 def counts(*rates, runs=5, images=200, seed=0):
@@ -85,8 +86,21 @@ def test_candidates_are_one_family():
     alone = confirmation({"one": one})["one"][0]
     among = confirmation({"one": one} | {str(i): same for i in range(4)})["one"][0]
     assert among.mean == alone.mean
-    # Holm multiplies the least p by the number of comparisons: 4, then 20.
+    # Five candidates share what one has.
     assert among.p == pytest.approx(5 * alone.p)
+
+
+def test_the_first_question_is_asked_alone_and_the_others_only_after_it():
+    rates = (0.9, 0.9), (0.9, 0.8), (0.5, 0.5)
+    own, pipeline, base = (counts(*both, seed=i) for i, both in enumerate(rates))
+    found = confirmation({"x": Arms(own, pipeline, base, [1])})["x"]
+    spared = (own[0][:, 1:], own[1][:, 1:]), (pipeline[0][:, 1:], pipeline[1][:, 1:])
+    assert found[0].p == pytest.approx(float(difference_of_counts(*spared).p[0]))
+    assert found[0].verdict == "better"
+    assert min(c.p for c in found[1:]) >= found[0].p
+    # Where the first is a tie, nothing else is said, however far apart.
+    found = confirmation({"x": Arms(own, counts(0.9, 0.9, seed=9), base, [1])})["x"]
+    assert [c.verdict for c in found] == ["tie"] * 4
 
 
 def test_the_look_at_the_test_set_compares_the_same_images():

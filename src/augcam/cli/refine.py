@@ -98,7 +98,7 @@ def sentences(outcome: "Outcome") -> Iterator[str]:
     for label, why in plan.passed_over.items():
         yield f"{label}: passed over, {why}"
     seeds = words.plural(len(plan.seeds), "fresh seed")
-    family = f"{seeds}, {4 * len(plan.candidates)} differences, Holm at 5%"
+    family = f"{seeds}, {4 * len(plan.candidates)} differences, 5% together"
     for label, comparisons in outcome.confirmed.items():
         candidate = next(c for c in plan.candidates if c.label == label)
         yield f"{label}, on validation ({family}):"
@@ -106,7 +106,7 @@ def sentences(outcome: "Outcome") -> Iterator[str]:
     if outcome.chosen is None:
         yield "Not confirmed: no look was taken at the test set."
         return
-    yield f"{outcome.chosen.label}, on the test set (one look, {seeds}, 4 differences, Holm at 5%):"
+    yield f"{outcome.chosen.label}, on the test set (one look, {seeds}, 4 differences, 5% together):"
     for one in outcome.test:
         yield f"  {_sentence(one, outcome.chosen.pipeline, plan.baseline)}"
     spared = " ".join(outcome.chosen.words)

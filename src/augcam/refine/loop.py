@@ -30,6 +30,7 @@ from augcam.report.read_run import read_metrics, read_predictions
 from augcam.runs.run_folder import RunFolder
 
 FILE = "refine.json"
+FIRST = "spared classes against the pipeline first, the others after it by Holm, 5% together"
 ARMS: tuple[Arm, ...] = ("spared", "pipeline", "baseline")
 
 
@@ -359,9 +360,8 @@ def _write(file: Path, outcome: Outcome, state: str) -> None:
         "tests": {
             "study": f"{outcome.plan.tested} differences of class accuracies on validation, "
             "Benjamini-Hochberg at 5%",
-            "confirmation": f"{family} differences on validation with fresh seeds, Holm at 5%",
-            "test set": "4 differences of one confirmed pipeline, Holm at 5%; no look where "
-            "none was",
+            "confirmation": f"{family} differences on validation with fresh seeds, {FIRST}",
+            "test set": f"4 differences of one confirmed pipeline, {FIRST}; no look where none was",
         },
         "confirmation": {
             name: [asdict(one) for one in several] for name, several in outcome.confirmed.items()
