@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from augcam.config.schema import validate
+from augcam.data.cifar10c import STANDARD, open_cifar10c
 from augcam.data.corruptions import CORRUPTIONS, corrupt
 from augcam.errors import UserError
 from augcam.evaluation import kept, measure_run, subset
@@ -26,6 +27,7 @@ from augcam.runs.build import build_network
 from augcam.runs.finished_run import FinishedRun, open_run
 from augcam.runs.run_folder import RunFolder
 from tests.conftest import compose
+from tests.data.test_cifar10c import write_files
 
 SETTINGS: dict[str, Any] = {"n": 40, "samples": 20, "seed": 3, "checkpoint": "last"}
 TINY = [
@@ -103,6 +105,44 @@ def test_accuracies_are_those_of_the_network_on_the_same_images(opened, record, 
                 seen = corrupt(opened.images[i : i + 1], np.array([i]), name, severity, 3)
                 right += int(opened.predict(opened.normalize(seen)).argmax()) == opened.labels[i]
             assert record["corruptions"][name][severity - 1] == right / 40
+
+
+def test_the_official_corruptions_are_measured_on_the_same_images(tmp_path):
+    run = write_run(tmp_path / "run", "data.test_size=30")
+    opened = open_run(run, "last", quiet())
+    folder = write_files(tmp_path / "C", opened.labels)
+    images = opened.images[np.arange(30)]
+    fog = np.stack([255 - images // 5 * severity for severity in range(1, 6)])
+    np.save(folder / "fog.npy", fog.reshape(-1, 32, 32, 3).astype(np.uint8))
+    settings = SETTINGS | {"n": 20, "samples": 10}
+    official = open_cifar10c(folder)
+    plain = measure_run(run, **settings, progress=quiet())
+    assert "cifar10c" not in plain
+    assert kept(run, **settings, official=official) is None
+    record = measure_run(run, **settings, progress=quiet(), official=official)
+    assert record["corruptions"] == plain["corruptions"]
+    found = record["cifar10c"]
+    assert list(found["corruptions"]) == list(STANDARD)
+    assert set(found["other_files"]) == {*STANDARD, "labels"}
+    with np.load(run.path / "evaluation.npz") as arrays:
+        index = arrays["index"]
+    for severity in (1, 5):
+        seen = opened.predict(opened.normalize(fog[severity - 1][index].astype(np.uint8)))
+        right = (seen.argmax(1).numpy() == opened.labels[index]).mean()
+        assert found["corruptions"]["fog"][severity - 1] == pytest.approx(right)
+    # It need not be made again, neither with these files nor without any.
+    assert kept(run, **settings, official=official) == record
+    assert kept(run, **settings) == record
+    np.save(folder / "fog.npy", np.zeros_like(np.load(folder / "fog.npy")))
+    assert kept(run, **settings, official=open_cifar10c(folder)) is None
+
+
+def test_official_files_of_another_test_set_are_refused(tmp_path):
+    run = write_run(tmp_path / "run", "data.test_size=30")
+    official = open_cifar10c(write_files(tmp_path / "C", np.zeros(30, int)))
+    with pytest.raises(UserError, match="those of the test set"):
+        measure_run(run, **SETTINGS, progress=quiet(), official=official)
+    assert not run.evaluation_file.exists()
 
 
 def test_calibration_error_by_its_definition(opened, record, arrays):

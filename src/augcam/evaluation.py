@@ -9,9 +9,9 @@ import json
 import time
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from rich.progress import Progress
@@ -19,6 +19,9 @@ from rich.progress import Progress
 from augcam.atomic import atomic_file, remove_leftovers, write_atomically
 from augcam.errors import UserError
 from augcam.runs.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from augcam.data.cifar10c import Cifar10C
 
 Checkpoint = Literal["last", "best"]
 
@@ -46,19 +49,29 @@ def subset(labels: np.ndarray, n: int, seed: int) -> np.ndarray:
 
 
 def kept(
-    folder: RunFolder, n: int, samples: int, seed: int, checkpoint: Checkpoint
+    folder: RunFolder,
+    n: int,
+    samples: int,
+    seed: int,
+    checkpoint: Checkpoint,
+    official: "Cifar10C | None" = None,
 ) -> dict[str, Any] | None:
     """The run's evaluation.json; None if there is none of these settings and of these weights.
+
+    One that was also made on `official` files will do where none are given now.
 
     Raises:
         UserError: not a run folder, or no such checkpoint.
     """
-    asked = _asked(folder, n, samples, seed, checkpoint)
+    asked = _asked(folder, n, samples, seed, checkpoint, official)
     try:
         record: dict[str, Any] = json.loads(folder.evaluation_file.read_text())
     except (OSError, ValueError):  # not there, or damaged
         return None
-    same = isinstance(record, dict) and record.get("asked") == asked
+    had = record.get("asked") if isinstance(record, dict) else None
+    if not isinstance(had, dict):
+        return None
+    same = {key: had[key] for key in had if official or key != "cifar10c"} == asked
     return record if same and _is_whole(folder.evaluation_arrays) else None
 
 
@@ -78,6 +91,7 @@ def measure_run(
     seed: int,
     checkpoint: Checkpoint,
     progress: Progress,
+    official: "Cifar10C | None" = None,
 ) -> dict[str, Any]:
     """Measure a run's network and keep the result: evaluation.npz, then evaluation.json.
 
@@ -90,6 +104,7 @@ def measure_run(
         n: test images; all if there are fewer.
         samples: of these, for insertion and deletion; all if there are fewer.
         progress: gets a task of its own, and a line on its console for each corruption.
+        official: files of CIFAR-10-C to measure on as well, on the same test images.
 
     Returns:
         The content of evaluation.json. Accuracies are 0..1. "corruptions" has the accuracy at
@@ -98,20 +113,23 @@ def measure_run(
         "maps" also has "excess": "random" (the map with its cells in random places) and "centre"
         (a Gaussian), each with the mean difference of insertion and of deletion to that map on the
         same images. Scores of different networks fall at different paces whatever is removed
-        (arXiv 2303.14608), so between networks it is the excess that compares.
+        (arXiv 2303.14608), so between networks it is the excess that compares. "cifar10c", where
+        `official` was given, has the accuracy under each of its "corruptions" likewise, and the
+        names of "other_files", which are not the official ones.
 
     Raises:
         UserError: not a run folder, no such checkpoint, nothing can be written there, another process
-            evaluates it, no test set, or a network whose outputs are NaN.
+            evaluates it, no test set, `official` files of another one, or a network whose outputs are
+            NaN.
     """
-    asked = _asked(folder, n, samples, seed, checkpoint)
+    asked = _asked(folder, n, samples, seed, checkpoint, official)
     folder.require_writable()
     for file in (folder.evaluation_file, folder.evaluation_arrays):
         if file.is_dir():
             raise UserError(f"{file}: a folder is in the way of the file; remove it")
     with folder.locked("evaluate"):  # two would mix one's numbers with the other's maps
         remove_leftovers(folder.path, "evaluation.*")
-        return _measure(folder, asked, n, samples, seed, checkpoint, progress)
+        return _measure(folder, asked, n, samples, seed, checkpoint, progress, official)
 
 
 def _measure(
@@ -122,6 +140,7 @@ def _measure(
     seed: int,
     checkpoint: Checkpoint,
     progress: Progress,
+    official: "Cifar10C | None",
 ) -> dict[str, Any]:
     """What `measure_run` returns, in a folder that no other evaluation writes to."""
     import torch
@@ -152,12 +171,15 @@ def _measure(
         )
     images, labels = run.images[index], run.labels[index]
     size = (images.shape[1], images.shape[2])
+    if official:
+        official.check(run.labels, size)
     (layer,) = cam.layer_names(run.network, (asked["layer"],), size)
     chosen = subset(labels, samples, seed)
     device = next(run.network.parameters()).device
     batch = 200 if device.type == "cpu" else 1000
     # In images through the network; an explanation is a forward and a backward pass.
-    work = len(index) * (len(CORRUPTIONS) * len(SEVERITIES) + 6) + len(chosen) * 57
+    kinds = len(CORRUPTIONS) + (len(official.names) if official else 0)
+    work = len(index) * (kinds * len(SEVERITIES) + 6) + len(chosen) * 57
     task = progress.add_task("maps", total=work)
 
     outputs: dict[str, list[torch.Tensor]] = {"logits": [], "true": [], "predicted": []}
@@ -221,21 +243,39 @@ def _measure(
         },
     }
 
-    corruptions: dict[str, list[float]] = {}
     heads = "  ".join(f"{severity:6}" for severity in SEVERITIES)
-    progress.console.print(f"{'accuracy, severity':<18}{heads}", markup=False, highlight=False)
-    for name in CORRUPTIONS:
-        progress.update(task, description=name)
-        corruptions[name] = []
+    progress.console.print(f"{'accuracy, severity':<28}{heads}", markup=False, highlight=False)
+
+    def under(title: str, corrupted: Callable[[int, slice], np.ndarray]) -> list[float]:
+        """Accuracy at each severity of what `corrupted` makes of a part of the images."""
+        progress.update(task, description=title)
+        accuracies = []
         for severity in SEVERITIES:
             right = 0
             for part in _parts(len(index), batch):
-                corrupted = corrupt(images[part], index[part], name, severity, seed)
-                predicted = predict(run.normalize(corrupted)).argmax(dim=1).cpu().numpy()
-                right += int((predicted == labels[part]).sum())
-            corruptions[name].append(right / len(index))
-        line = "  ".join(f"{accuracy:6.1%}" for accuracy in corruptions[name])
-        progress.console.print(f"{name:<18}{line}", markup=False, highlight=False)
+                inputs = run.normalize(corrupted(severity, part))
+                right += int((predict(inputs).argmax(dim=1).cpu().numpy() == labels[part]).sum())
+            accuracies.append(right / len(index))
+        line = "  ".join(f"{accuracy:6.1%}" for accuracy in accuracies)
+        progress.console.print(f"{title:<28}{line}", markup=False, highlight=False)
+        return accuracies
+
+    def own(name: str) -> Callable[[int, slice], np.ndarray]:
+        return lambda severity, part: corrupt(images[part], index[part], name, severity, seed)
+
+    corruptions = {name: under(name, own(name)) for name in CORRUPTIONS}
+    beside: dict[str, Any] = {}
+    if official:
+
+        def filed(name: str) -> Callable[[int, slice], np.ndarray]:
+            return lambda severity, part: official.images(name, severity, index[part])
+
+        beside["cifar10c"] = {
+            "corruptions": {
+                name: under(f"CIFAR-10-C {name}", filed(name)) for name in official.names
+            },
+            "other_files": list(official.others),
+        }
 
     record = {
         "checkpoint": checkpoint,
@@ -247,6 +287,7 @@ def _measure(
         "accuracy": float((probabilities.argmax(dim=1).numpy() == labels).mean()),
         "ece": float(ece(probabilities, torch.from_numpy(labels))),
         "corruptions": corruptions,
+        **beside,
         "maps": measures,
         "degenerate": int((cam.map_status(maps) != cam.STATUSES.index("ok")).sum()),
         "asked": asked,
@@ -288,7 +329,12 @@ def _keep(folder: RunFolder, record: dict[str, Any], **arrays: np.ndarray) -> No
 
 
 def _asked(
-    folder: RunFolder, n: int, samples: int, seed: int, checkpoint: Checkpoint
+    folder: RunFolder,
+    n: int,
+    samples: int,
+    seed: int,
+    checkpoint: Checkpoint,
+    official: "Cifar10C | None",
 ) -> dict[str, Any]:
     """What an evaluation depends on: with all of it the same, another would give the same.
 
@@ -309,4 +355,5 @@ def _asked(
         "layer": explain.layer,
         "method": explain.method,
         "weights": weights,
+        **({"cifar10c": official.digest} if official else {}),
     }

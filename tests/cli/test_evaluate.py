@@ -107,6 +107,11 @@ def test_nothing_heavy_is_imported_to_say_that_it_is_done():
         (["run={run}", "sample=20"], ["sample", "samples"]),
         (["run={bare}"], ["last.ckpt", "has an epoch ended"]),
         (["run={no_data}"], ["/nowhere"]),
+        (["run={run}", "corruptions=/nowhere"], ["corruptions=/nowhere", "no such folder"]),
+        (
+            ["run={run}", "corruptions={run}"],
+            ["16 of 16 files", "gaussian_noise.npy", "CIFAR-10-C"],
+        ),
     ],
 )
 def test_a_wrong_request_is_refused_in_words(folders, arguments, words):

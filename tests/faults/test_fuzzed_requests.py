@@ -259,7 +259,7 @@ OPTIONS = {
     "preview": ["samples", "draws", "out", "aug", "data", "trust", *LEAVES],
     "explain": ["run", "images", "n", "layers", "method", "classes", "checkpoint", "check", "samples",
                 "seed", "trust"],
-    "evaluate": ["run", "n", "samples", "checkpoint", "seed", "trust"],
+    "evaluate": ["run", "n", "samples", "checkpoint", "seed", "corruptions", "trust"],
     "report": ["baseline", "out", "trust"],
     "refine": ["baseline", "seeds", "out", "trust"],
     "board": ["port", "trust"],

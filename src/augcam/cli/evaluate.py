@@ -8,9 +8,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from rich import get_console
 
 from augcam.cli.arguments import options
+from augcam.data.cifar10c import STANDARD, Cifar10C, open_cifar10c
 from augcam.evaluation import Checkpoint, kept, measure_run
 from augcam.runs.run_folder import RunFolder, run_folders
 from augcam.viz.terminal import progress_bars
+from augcam.viz.words import listed
 
 USAGE = """
 Measure a finished run on a subset of the test images, stratified by class: calibration, accuracy
@@ -21,6 +23,7 @@ is not computed again.
   augcam evaluate run=DIR
   augcam evaluate run=SWEEP           every finished run of a sweep
   augcam evaluate run=DIR n=10000     every test image of CIFAR-10
+  augcam evaluate run=DIR corruptions=CIFAR-10-C     on the official corrupted images as well
 """
 
 
@@ -34,12 +37,17 @@ class Options(BaseModel):
     samples: Annotated[int, Field(ge=10, description="of these, for insertion and deletion")] = 200
     checkpoint: Annotated[Checkpoint, Field(description="whose weights")] = "last"
     seed: Annotated[int, Field(ge=0, description="of every random choice")] = 0
+    corruptions: Annotated[
+        Path | None, Field(description="folder of CIFAR-10-C, unpacked, to measure on as well")
+    ] = None
 
 
 def main(arguments: list[str]) -> None:
     """Evaluate the run that was asked for, or all finished ones below; what is done is left alone."""
     asked = options(Options, arguments, USAGE)
-    settings = asked.model_dump(exclude={"run"})
+    settings = asked.model_dump(exclude={"run", "corruptions"})
+    if asked.corruptions:
+        settings["official"] = _looked_through(asked.corruptions)
     folders = [RunFolder(asked.run)]
     if not folders[0].config_file.is_file():  # a sweep
         below = [run for run in run_folders(asked.run) if run.state() == "finished"]
@@ -48,6 +56,21 @@ def main(arguments: list[str]) -> None:
         if len(folders) > 1:
             get_console().print(f"{number}/{len(folders)}  {folder}", soft_wrap=True, markup=False)
         evaluate_once(folder, settings)
+
+
+def _looked_through(folder: Path) -> Cifar10C:
+    """The folder's files, once for all runs; said is which of them are not the official ones."""
+    official = open_cifar10c(folder)
+    if official.others:
+        get_console().print(
+            f"{folder}: not the official files of CIFAR-10-C, by their MD5: "
+            f"{listed([f'{name}.npy' for name in official.others])}; what is measured on them compares "
+            "with no published number",
+            soft_wrap=True,
+            markup=False,
+            highlight=False,
+        )
+    return official
 
 
 def evaluate_once(folder: RunFolder, settings: dict[str, Any]) -> None:
@@ -60,9 +83,14 @@ def evaluate_once(folder: RunFolder, settings: dict[str, Any]) -> None:
     with progress_bars() as progress:
         record = measure_run(folder, **settings, progress=progress)
     robust = np.mean(list(record["corruptions"].values()))
+    official = ""
+    if "cifar10c" in record:
+        by_name = record["cifar10c"]["corruptions"]
+        standard = np.mean([by_name[name] for name in STANDARD])
+        official = f", {standard:.1%} on the {len(STANDARD)} of CIFAR-10-C"
     console.print(
         f"{record['images']:,} of {record['test_images']:,} test images: accuracy "
-        f"{record['accuracy']:.1%}, ECE {record['ece']:.3f}; {robust:.1%} under corruptions; "
+        f"{record['accuracy']:.1%}, ECE {record['ece']:.3f}; {robust:.1%} under corruptions{official}; "
         f"{record['seconds']:.0f} s\n{folder.evaluation_file}",
         soft_wrap=True,
         markup=False,

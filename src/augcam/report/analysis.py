@@ -14,7 +14,7 @@ from yaml import YAMLError
 from augcam.metrics import METRICS
 from augcam.report import charts as figures
 from augcam.report.class_changes import ClassDifferences, class_differences, predictions_of
-from augcam.report.corruption_errors import CorruptionErrors, corruption_errors
+from augcam.report.corruption_errors import OFFICIAL, CorruptionErrors, corruption_errors
 from augcam.report.load import Run, Study
 from augcam.report.value_curves import ValueCurve, value_curves
 from augcam.statistics import LEVEL
@@ -88,7 +88,8 @@ class Findings:
         unequal: whether the groups' accuracies spread unequally from seed to seed.
         per_class: None without a baseline, or without anything beside it.
         value_curves: empty where no number was varied, and of a search.
-        corruption_errors: None where no baseline was evaluated.
+        corruption_errors, official_errors: under AugCAM's corruptions and on CIFAR-10-C; None where no
+            baseline was evaluated on them.
         styles: colour and dash of each group.
         figures: the folder that pictures are written into.
 
@@ -104,6 +105,7 @@ class Findings:
     per_class: ClassDifferences | None
     value_curves: tuple[ValueCurve, ...]
     corruption_errors: CorruptionErrors | None
+    official_errors: CorruptionErrors | None
     styles: dict[str, figures.Style]
     figures: Path
 
@@ -148,6 +150,7 @@ def find(study: Study, folder: Path) -> Findings:
         class_differences(study) if several else None,
         () if searched else tuple(value_curves(study)),
         corruption_errors(study),
+        corruption_errors(study, OFFICIAL),
         figures.group_styles(study.groups, study.baseline),
         folder,
     )

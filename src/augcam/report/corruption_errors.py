@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from augcam.report.load import Study
+from augcam.data.cifar10c import EXTRA
+from augcam.report.load import Run, Study
 from augcam.statistics import LEVEL
 from augcam.statistics.comparisons import difference_of_means
 from augcam.statistics.families import best_of_all, holm
@@ -18,11 +19,35 @@ TRAINED = ("shift", "rotation")
 
 
 @dataclass(frozen=True)
+class CorruptionSet:
+    """What an evaluation's networks met.
+
+    Attributes:
+        title: as pages name it.
+        key: of evaluation.json, where its record stands; "" is evaluation.json itself.
+        aside: corruptions that the verdicts leave out.
+    """
+
+    title: str
+    key: str
+    aside: tuple[str, ...]
+
+    def record(self, run: Run) -> dict[str, Any] | None:
+        """What was measured of a run: "corruptions" has the accuracies at each severity."""
+        record: dict[str, Any] | None = run.evaluation
+        return record.get(self.key) if record and self.key else record
+
+
+OWN = CorruptionSet("AugCAM's corruptions", "", TRAINED)
+OFFICIAL = CorruptionSet("CIFAR-10-C", "cifar10c", EXTRA)
+
+
+@dataclass(frozen=True)
 class CorruptionErrors:
     """mCE of every evaluated group, in per cent of the baseline's; 100 is the baseline's own.
 
     Attributes:
-        all: over all corruptions. unseen: without TRAINED; what follows is about this one.
+        all: over all corruptions. counted: without those set aside; what follows is about this one.
         fewer, more: groups that differ from the baseline, in the order of their mCE.
         fewest: the group that makes fewer errors than every other, or None where none does.
         tested: whether every group has the two runs that a test needs.
@@ -32,7 +57,7 @@ class CorruptionErrors:
     """
 
     all: dict[str, Estimate]
-    unseen: dict[str, Estimate]
+    counted: dict[str, Estimate]
     fewer: tuple[str, ...]
     more: tuple[str, ...]
     fewest: str | None
@@ -61,13 +86,13 @@ def mean_corruption_error(
     return 100 * float(np.mean(ratios)) if ratios else math.nan
 
 
-def corruption_errors(study: Study) -> CorruptionErrors | None:
+def corruption_errors(study: Study, kind: CorruptionSet = OWN) -> CorruptionErrors | None:
     """mCE of every evaluated group, against the mean accuracies of the baseline's runs.
 
-    None without a baseline that was evaluated. An interval is that of the row's own runs.
+    None without a baseline that was evaluated on these. An interval is that of the row's own runs.
     """
     records = {
-        label: [run.evaluation for run in runs if run.evaluation]
+        label: [record for run in runs if (record := kind.record(run))]
         for label, runs in study.groups.items()
     }
     records = {label: several for label, several in records.items() if several}
@@ -86,13 +111,13 @@ def corruption_errors(study: Study) -> CorruptionErrors | None:
         }
         return {label: v for label, v in of.items() if np.isfinite(v).all()}
 
-    unseen = values(TRAINED)
-    if study.baseline not in unseen:
+    counted = values(kind.aside)
+    if study.baseline not in counted:
         return None
     return CorruptionErrors(
         {label: mean_interval(v) for label, v in values().items()},
-        {label: mean_interval(v) for label, v in unseen.items()},
-        *_verdicts(unseen, study.baseline),
+        {label: mean_interval(v) for label, v in counted.items()},
+        *_verdicts(counted, study.baseline),
     )
 
 

@@ -10,6 +10,7 @@ from augcam.config.schema import Config
 from augcam.report.analysis import Difference, Findings, GroupResult
 from augcam.report.class_changes import ClassDifferences
 from augcam.report.commands import EVALUATE, REFINE, sparing_command, sweep_commands
+from augcam.report.corruption_errors import OFFICIAL, CorruptionErrors
 from augcam.report.load import is_limit
 from augcam.report.value_curves import ValueCurve
 from augcam.runs.run_folder import RunFolder
@@ -272,21 +273,23 @@ def _cost(findings: Findings) -> list[str]:
 
 
 def _robust(findings: Findings) -> list[str]:
-    sentence = robust_sentence(findings)
-    return [f"**Robustness**: {sentence}"] if sentence else []
+    base = findings.study.baseline
+    own = robust_sentence(findings.corruption_errors, base)
+    official = robust_sentence(findings.official_errors, base)
+    points = [f"**Robustness**: {own}"] if own else []
+    return [*points, f"**{OFFICIAL.title}**: {official}"] if official else points
 
 
-def robust_sentence(findings: Findings) -> str:
+def robust_sentence(errors: CorruptionErrors | None, base: str | None) -> str:
     """Who makes fewer or more errors under corruption, as far as that stands; "" if nothing is known."""
-    errors, base = findings.corruption_errors, findings.study.baseline
-    if errors is None or len(errors.unseen) < 2:
+    if errors is None or len(errors.counted) < 2:
         return ""
     if not errors.tested and not (errors.fewer or errors.more):
         return "errors under corruption are not compared: it takes two evaluated seeds of each."
 
     def named(labels: Iterable[str]) -> str:
         return words.listed(
-            [f"{plain(label)} {words.estimate(errors.unseen[label], 1)}%" for label in labels]
+            [f"{plain(label)} {words.estimate(errors.counted[label], 1)}%" for label in labels]
         )
 
     parts = []

@@ -121,6 +121,15 @@ class MapMeasures(_Checked):
     excess: dict[str, dict[str, Interval]] = {}
 
 
+class OfficialErrors(_Checked):
+    """`cifar10c` of evaluation.json: accuracy on CIFAR-10-C; which of its files are not official."""
+
+    corruptions: Annotated[
+        dict[str, Annotated[list[Share], Field(min_length=1)]], Field(min_length=1)
+    ]
+    other_files: list[str] = []
+
+
 class Evaluation(_Checked):
     """What a report uses of evaluation.json."""
 
@@ -132,6 +141,7 @@ class Evaluation(_Checked):
     accuracy: Share
     ece: Finite | None = None
     corruptions: dict[str, Annotated[list[Share], Field(min_length=1)]]
+    cifar10c: OfficialErrors | None = None
     maps: MapMeasures = MapMeasures()
     seconds: Seconds | None = None
     degenerate: Count = 0
