@@ -1,7 +1,9 @@
 """docs/augmentations.md describes all of conf/aug and conf/mix, as the program would write it now."""
 
+import csv
 import re
 
+import numpy as np
 import pytest
 
 from augcam.data.augment.strength import table
@@ -17,6 +19,21 @@ def stems(group: str) -> list[str]:
 @pytest.mark.parametrize("name", [*stems("aug"), *stems("mix")])
 def test_every_pipeline_and_mix_has_its_row_with_a_cost(name):
     assert re.search(rf"^\| `{name}` \| .+ \| \d+ \|$", PAGE, re.MULTILINE)
+
+
+def test_what_each_did_in_the_study_is_what_its_report_says():
+    with (ROOT / "docs" / "example-report" / "runs.csv").open() as file:
+        runs = list(csv.DictReader(file))
+    accuracy: dict[str, list[float]] = {}
+    for run in runs:
+        accuracy.setdefault(run["label"], []).append(float(run["test_accuracy"]))
+    base = np.mean(accuracy.pop("none"))
+    for name, values in accuracy.items():
+        cell = rf"^\| `{name}` \|.*\| ([+−][\d.]+) \(.+?\), \w+[^|]*\| \d+ \|$"
+        (said,) = re.findall(cell, PAGE, re.MULTILINE)
+        points = 100 * (np.mean(values) - base)
+        assert float(said.replace("−", "-")) == pytest.approx(points, abs=0.0051)
+    assert PAGE.count("| the baseline: ") == 1
 
 
 @pytest.mark.parametrize("name", stems("aug/op"))
