@@ -13,6 +13,14 @@ from tests.conftest import compose
         (["aug=rotate", "aug.rotate.limit=nan"], "aug.rotate.limit=nan: must be a finite number"),
         (["aug=rotate", "aug.rotate.limit=[0,inf]"], "aug.rotate.limit.1=inf: must be a finite"),
         (["optim.lr=inf"], "optim.lr=inf: must be a finite number"),
+        (
+            ["mix=mixup", "data.batch_size=1"],
+            "data.batch_size=1: mix=mixup mixes the images of a batch",
+        ),
+        (
+            ["mix=cutmix", "data.batch_size=1"],
+            "data.batch_size=1: mix=cutmix mixes the images of a",
+        ),
         (["loss.l1=nan"], "loss.l1=nan: must be a finite number"),
         (["+optim.betas=[nan,0.9]"], "optim.betas.0=nan: must be a finite number"),
         (["aug=rotate", "aug.rotate.limit=1e300"], "a million is the most"),

@@ -17,6 +17,7 @@ from augcam.data.datamodule import ImageDataModule
 from augcam.data.datasets.base import ImageSet
 from augcam.data.loader import Batch
 from augcam.data.normalize import normalize
+from augcam.errors import UserError
 
 
 class Noise:
@@ -100,6 +101,13 @@ def test_a_stop_in_mid_epoch_changes_no_batch(tmp_path):
     rest = trained(tmp_path, resume_from=path)
     assert first.training_batches[:6] == whole.training_batches[:6]
     assert rest.training_batches == whole.training_batches[6:]
+
+
+def test_one_class_has_nothing_to_share_a_label_with(monkeypatch):
+    module = data_module()
+    monkeypatch.setattr(module.dataset, "classes", ("a",))
+    with pytest.raises(UserError, match=r"mix: the data set has one class, a, .* mix=none"):
+        module.prepare_data()
 
 
 def test_validation_is_not_mixed(tmp_path):

@@ -14,6 +14,7 @@ from augcam.data.datasets.base import ImageDataset, ImageSet, check_fingerprint
 from augcam.data.loader import AugmentedBatches, Batch, EpochLoader, EpochOrder, EvalLoader
 from augcam.data.normalize import normalize
 from augcam.data.splits import stratified_holdout
+from augcam.errors import UserError
 
 # isort: split
 import albumentations as A
@@ -110,6 +111,11 @@ class ImageDataModule(pl.LightningDataModule):
         """Download or verify the data set. Raises UserError where it cannot be used."""
         if not self._prepared:
             self.dataset.prepare()
+            if self.mix and len(self.classes) < 2:
+                raise UserError(
+                    f"mix: the data set has one class, {self.classes[0]}, and the label of a mixture is "
+                    "shared among two; mix=none"
+                )
             self._prepared = True
 
     def setup(self, stage: str) -> None:

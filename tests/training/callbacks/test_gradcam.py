@@ -13,6 +13,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import augcam.training.callbacks.gradcam as panels
 from augcam.config.schema import validate
+from augcam.explain.cam import GradCAM
+from augcam.explain.overlay import overlay
 from augcam.training.build import build_classifier
 from tests.conftest import compose
 
@@ -101,6 +103,46 @@ def test_tracked_images_survive_a_resume(tmp_path, drawn):
     again.load_state_dict(copy.deepcopy(first.state_dict()))
     trainer(tmp_path, [again], max_epochs=1).fit(classifier(), loader(), loader(24))
     assert all(np.array_equal(a[0], b[0]) for a, b in zip(drawn[1][0], drawn[3][0], strict=True))
+
+
+def mixed_loader(share: float, count: int = 16) -> DataLoader:
+    """Batches of 8 whose images are mixtures: `share` of class 3 and the rest of class 7."""
+    images = torch.randn(count, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    labels = torch.zeros(count, 10)
+    labels[:, 3], labels[:, 7] = share, 1 - share
+    return DataLoader(TensorDataset(images, labels, torch.arange(count)), batch_size=8)
+
+
+def test_mixtures_are_shown_with_the_evidence_for_both_of_their_classes(tmp_path, drawn):
+    module, data = classifier(), mixed_loader(0.7)
+    trainer(tmp_path, [panel(tmp_path, images=3)], max_epochs=1).fit(module, data, loader())
+    rows, captions = drawn[-1]
+    images = next(iter(data))[0][:3]
+    module.eval()
+    sure = module(images).softmax(1)
+    assert captions == [f"70% class3: {s[3]:.0%}\n30% class7: {s[7]:.0%}" for s in sure]
+    shown = (images.permute(0, 2, 3, 1) * 0.25 + 0.5).clamp(0, 1).mul(255).round().numpy()
+    assert np.abs(np.stack([row[0] for row in rows]).astype(int) - shown).max() <= 1
+    for column, target in ((1, 3), (2, 7)):
+        with GradCAM(module.network, layers=("layer4",)) as cam:
+            found = cam(images, torch.full((3,), target))["layer4"]
+        expected = overlay(shown.astype(np.uint8), found.heatmap.numpy(), found.status)
+        pictures = np.stack([row[column] for row in rows]).astype(int)
+        assert np.abs(pictures - expected.astype(int)).max() <= 2
+    read = EventAccumulator(str(tmp_path), size_guidance={"images": 0}).Reload()
+    assert [event.step for event in read.Images("gradcam/mixed")] == [1]
+    assert (tmp_path / "figures" / "gradcam_mixed.png").is_file()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [mixed_loader(0.9), mixed_loader(1.0), loader()],
+    ids=["hardly", "with its own class", "not at all"],
+)
+def test_what_cannot_be_seen_to_be_mixed_is_not_shown(tmp_path, data):
+    trainer(tmp_path, [panel(tmp_path)], max_epochs=1).fit(classifier(), data, loader())
+    read = EventAccumulator(str(tmp_path), size_guidance={"images": 0}).Reload()
+    assert "gradcam/mixed" not in read.Tags()["images"]
 
 
 @pytest.mark.parametrize("flags", [{}, {"precision": "bf16-mixed"}], ids=["float32", "bf16"])

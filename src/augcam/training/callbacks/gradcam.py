@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning import Callback, Trainer
@@ -16,6 +17,9 @@ from augcam.explain.overlay import overlay
 from augcam.training.callbacks.pictures import epochs_done, keep_picture, log_image, log_scalars
 from augcam.viz.grid import TEXT_FOR_TENSORBOARD, captioned_grid, denormalize
 
+_SEEN = 0.2  # a smaller part of a mixture can hardly be seen
+_LOOKED_AT = 20  # of an epoch's first batches, until one has such mixtures: to look costs a wait
+
 
 class GradCamPanels(Callback):
     """Two pictures an epoch: what is wrong now, and the same images as they were from the start.
@@ -23,8 +27,10 @@ class GradCamPanels(Callback):
     `gradcam/misclassified`: the K validation images that the network gets wrong most confidently (or
     K random ones of those), remembered as validation passes over them: image | CAM of the predicted
     class | CAM of the true class. `gradcam/tracked`: the K of the first epoch, at every epoch after,
-    so that TensorBoard's slider shows the network changing its mind. Both stand at the epoch's number
-    (from 1); `gradcam/seconds` is what the pair cost.
+    so that TensorBoard's slider shows the network changing its mind. Where batches are mixed,
+    `gradcam/mixed` has K training images as the epoch met them, mixtures: image | CAM of the class with
+    the larger share | CAM of the other. All stand at the epoch's number (from 1); `gradcam/seconds` is
+    what they cost.
 
     The network is explained in float32 and left as it was: see `augcam.explain.cam.GradCAM`.
 
@@ -61,6 +67,7 @@ class GradCamPanels(Callback):
         self.figures = figures
         self._kept: tuple[Tensor, Tensor, Tensor] | None = None
         self._tracked: tuple[Tensor, Tensor] | None = None
+        self._mixed: tuple[Tensor, Tensor] | None = None
         self._random = torch.Generator()
 
     def state_dict(self) -> dict[str, Any]:
@@ -79,6 +86,26 @@ class GradCamPanels(Callback):
             and not trainer.sanity_checking
             and epochs_done(trainer) % self.every_n_epochs == 0
         )
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: pl.LightningModule) -> None:
+        self._mixed = None
+
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Keep the epoch's first mixtures of which both parts can be seen."""
+        images, labels, _index = batch
+        if labels.ndim != 2 or self._mixed or batch_idx >= _LOOKED_AT or not self._is_due(trainer):
+            return
+        smaller = labels.topk(2, dim=1).values[:, 1]
+        chosen = (smaller >= _SEEN).nonzero()[: self.images, 0]
+        if len(chosen):
+            self._mixed = images[chosen], labels[chosen]
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: pl.LightningModule) -> None:
         self._kept = None
@@ -132,6 +159,8 @@ class GradCamPanels(Callback):
             self._tracked = images.clone(), labels.clone()
         if self._tracked is not None:
             self._draw(trainer, pl_module, images, labels)
+        if self._mixed is not None:
+            self._draw_mixed(trainer, pl_module, *self._mixed)
         seconds = time.perf_counter() - began
         log_scalars(trainer, {"gradcam/seconds": seconds}, epochs_done(trainer))
 
@@ -165,10 +194,46 @@ class GradCamPanels(Callback):
         ):
             if not rows[part]:
                 continue  # nothing is wrong any more
-            picture = captioned_grid(rows[part], captions[part], headings, TEXT_FOR_TENSORBOARD)
-            log_image(trainer, f"gradcam/{name}", picture, epochs_done(trainer))
-            if not trainer.fast_dev_run:  # type: ignore[attr-defined]
-                keep_picture(picture, self.figures / f"gradcam_{name}.png")
+            self._show(trainer, name, rows[part], captions[part], headings)
+
+    def _draw_mixed(
+        self, trainer: Trainer, pl_module: pl.LightningModule, images: Tensor, shares: Tensor
+    ) -> None:
+        """Mixtures (B, 3, H, W), and what speaks for each of the two classes that they are made of."""
+        network = pl_module.network
+        assert isinstance(network, torch.nn.Module)
+        share, classes = shares.topk(2, dim=1)
+        with GradCAM(network, layers=(self.layer,), method=self.method) as cam:
+            of_both = [cam(images, classes[:, part]) for part in (0, 1)]
+            layer = cam.layers[0]
+        confidence = of_both[0].logits.softmax(dim=1).gather(1, classes)
+        shown = denormalize(images, self.mean, self.std)
+        columns = [shown]
+        for maps in of_both:
+            columns.append(overlay(shown, maps[layer].heatmap.cpu().numpy(), maps[layer].status))
+        rows = [list(row) for row in zip(*columns, strict=True)]
+        captions = [
+            "\n".join(
+                f"{float(part):.0%} {self.classes[int(name)]}: {float(sure):.0%}"
+                for name, part, sure in zip(*image, strict=True)
+            )
+            for image in zip(classes, share, confidence, strict=True)
+        ]
+        headings = ["mixture", "CAM of\nlarger part", "CAM of\nsmaller part"]
+        self._show(trainer, "mixed", rows, captions, headings)
+
+    def _show(
+        self,
+        trainer: Trainer,
+        name: str,
+        rows: Sequence[Sequence[np.ndarray]],
+        captions: Sequence[str],
+        headings: Sequence[str],
+    ) -> None:
+        picture = captioned_grid(rows, captions, headings, TEXT_FOR_TENSORBOARD)
+        log_image(trainer, f"gradcam/{name}", picture, epochs_done(trainer))
+        if not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            keep_picture(picture, self.figures / f"gradcam_{name}.png")
 
 
 def epochs_between_panels(every_n_epochs: int | Literal["auto"], epochs: int, images: int) -> int:
