@@ -138,11 +138,11 @@ def page(micros: dict[str, str], measured_on: str) -> str:
         f"*The raw image and {DRAWS} draws of each pipeline. Made, and times measured, by "
         f"`python bench/augmentations.py` on {measured_on}: one thread, 32x32 pixels, the random "
         "part alone, the fastest of seven repeats.*", "",
-        "*In our study: the test accuracy less that of `none`, in points, with its 95% interval and adjusted "
-        "p; the intervals and verdicts of all hold at once on 95% of pages (Bonferroni, Holm). Then the "
-        "classes that differ: of all that are named, at most 5% are expected to be chance (Benjamini "
-        f"and Hochberg). From [its report](example-report/report.md): {study.partition('. ')[0]}. A "
-        "dash: not part of it.*", "",
+        "*In our study: the test accuracy less that of `none`, in points, with its 95% interval and "
+        "adjusted p; the intervals and verdicts of all hold at once on 95% of pages (Bonferroni, Holm). "
+        "Then the classes that differ: of all that are named, at most 5% are expected to be chance "
+        "(Benjamini and Hochberg). From [its report](example-report/report.md): "
+        f"{study.partition('. ')[0]}. A dash: not part of it.*", "",
         *heading("`aug=`", "what it is", "transforms", "in our study", "µs an image"),
     ]  # fmt: skip
     for name in names("aug"):
