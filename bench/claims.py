@@ -191,7 +191,8 @@ def page(of: Study) -> list[str]:
     lines += [class_sentence(classes, row) for row in range(len(classes.groups))]
     for block in (*confusions(findings).blocks, *map_shift_blocks(findings)):
         lines += _rows(block) if isinstance(block, Table) else []
-        lines += block.splitlines() if isinstance(block, str) else []
+        text = block.splitlines() if isinstance(block, str) else []
+        lines += [line.removeprefix("- ") for line in text]  # a sentence may be a bullet
     return lines
 
 

@@ -67,7 +67,7 @@ def test_a_finished_run_is_evaluated_once(run, evaluated):
         # Among them may be lines of progress, which come every ten seconds.
         rows = [line.split()[1:] for line in done.stdout.splitlines() if line.startswith(name)]
         assert [f"{accuracy:.1%}" for accuracy in accuracies] in rows
-    assert "30 of 60 test images: accuracy {record['accuracy']:.1%}" in done.stdout
+    assert f"30 of 60 test images: accuracy {record['accuracy']:.1%}" in done.stdout
     # The network is the run's own: it says of each image what it said at the end of the training.
     with np.load(files[1]) as maps, np.load(run / "test_predictions.npz") as predictions:
         said = predictions["predicted"][maps["index"]]
