@@ -54,7 +54,7 @@ def main(arguments: list[str]) -> None:
 
     with folder.locked("audit"), progress_bars() as progress:
         run = open_run(folder, "last", progress)
-        source = run_source(folder)
+        source, config = run_source(folder), folder.config()
         task = progress.add_task("images through the network", total=None)
         result = audit(
             run.network,
@@ -63,11 +63,10 @@ def main(arguments: list[str]) -> None:
             mean=source.mean,
             std=source.std,
             seed=asked.seed,
-            transforms=geometric(build_run_pipeline(folder.config(), source).transforms),
+            transforms=geometric(build_run_pipeline(config, source).transforms),
             images=asked.n,
             progress=lambda images: progress.advance(task, images),
         )
-        config = folder.config()
         write_atomically(folder.audit_file, json.dumps(result.to_json(), indent=1) + "\n")
         remove_leftovers(folder.audit)
         write_audit_page(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from augcam.cli.arguments import options
+from augcam.cli.arguments import folders_and_options, options
 from augcam.config.build import trusted_packages
 from augcam.errors import UserError
 from augcam.viz.terminal import print_line
@@ -50,12 +50,11 @@ def main(arguments: Sequence[str]) -> None:
         UserError: not one folder, or its study cannot be refined.
         RunError: a run has not finished.
     """
-    # A sweep's folder may have a "=" in its name: what exists is a folder, not an option.
-    folders = [a for a in arguments if a[:1] != "-" and ("=" not in a or Path(a).is_dir())]
-    asked = options(Options, [a for a in arguments if a not in folders], USAGE)
+    folders, rest = folders_and_options(arguments)
+    asked = options(Options, rest, USAGE)
     if len(folders) != 1:
         raise UserError("which sweep? augcam refine SWEEP, one folder; --help says more")
-    sweep = Path(folders[0]).expanduser()
+    sweep = folders[0].expanduser()
     if not sweep.is_dir():
         raise UserError(f"{sweep}: no such folder; augcam refine SWEEP takes what train.py -m made")
     whole = sweep.resolve()

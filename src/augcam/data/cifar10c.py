@@ -28,8 +28,8 @@ STANDARD = (
 EXTRA = ("speckle_noise", "gaussian_blur", "spatter", "saturate")
 
 # Of the files in CIFAR-10-C.tar (MD5 56bf5dcef84df0e2308c6dcbcbbd8499). The archive's page has only its
-# own; these are the ones that torch-uncertainty (torch_uncertainty/datasets/classification/cifar/
-# cifar_c.py) and MIT's rai-toolbox check, which agree in all twenty.
+# own; these are the ones that torch-uncertainty checks (torch_uncertainty/datasets/classification/cifar/
+# cifar_c.py).
 MD5 = MappingProxyType({
     "gaussian_noise": "ecaf8b9a2399ffeda7680934c33405fd",
     "shot_noise": "3a7239bb118894f013d9bf1984be7f11",

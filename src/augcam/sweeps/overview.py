@@ -329,18 +329,19 @@ class Watch(threading.Thread):
         states = self.states()
         unfinished = {job: state for job, state in states.items() if state in UNFINISHED}
         missing = max(0, self.planned - len(states))
+        refused = self.all_refused()
         if unfinished:
             lines = [f"\n{len(unfinished)} of {self.planned} jobs failed:"]
             for job, state in unfinished.items():
                 lines.append(f"  {job.path.name}: {self.why(job, state)}")
-                lines += [] if self.all_refused() else [f"    {self.log_of(job)}"]
+                lines += [] if refused else [f"    {self.log_of(job)}"]
         elif missing:
             lines = [""]
         else:
             return False
         if missing:
             lines.append(f"{missing} of {self.planned} jobs did not start")
-        if self.all_refused():
+        if refused:
             lines.append("None has begun, and nothing is kept.")
         else:
             again = shlex.quote(str(self.folder))
