@@ -7,7 +7,7 @@ import torchvision
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from augcam.models.resnet import resnet, whitening_filters
+from augcam.models.resnet import MatrixConv2d, resnet, whitening_filters
 
 
 def test_parameter_count_is_that_of_the_cifar_resnet18():
@@ -22,6 +22,44 @@ def test_equals_torchvisions_resnet18_with_the_stem_changed():
     network.load_state_dict(reference.state_dict())
     images = torch.randn(2, 3, 32, 32)
     torch.testing.assert_close(network.eval()(images), reference.eval()(images))
+
+
+@pytest.mark.parametrize(
+    ("stride", "height", "width"), [(1, 4, 4), (2, 8, 8), (2, 7, 5), (1, 3, 5)]
+)
+def test_the_matrix_product_is_the_convolution_and_has_its_gradients(stride, height, width):
+    # Whole numbers so small that bf16 holds them and float32 their sums exactly.
+    torch.manual_seed(0)
+    images = torch.randint(-2, 3, (3, 16, height, width)).bfloat16().requires_grad_()
+    layer = MatrixConv2d(16, 8, 3, stride, padding=1, bias=False).bfloat16()
+    torch.nn.init.trunc_normal_(layer.weight).data.round_()
+    output = layer(images)
+    upstream = torch.randint(-1, 2, output.shape).bfloat16()
+    output.backward(upstream)
+
+    exact = (
+        images.detach().double().requires_grad_(),
+        layer.weight.detach().double().requires_grad_(),
+    )
+    expected = nn.functional.conv2d(*exact, stride=stride, padding=1)
+    expected.backward(upstream.double())
+    for ours, theirs in zip(
+        [output, images.grad, layer.weight.grad], [expected, *(x.grad for x in exact)], strict=True
+    ):
+        torch.testing.assert_close(ours.double(), theirs, rtol=0.01, atol=0)  # bf16 has 8 bits
+
+
+@pytest.mark.parametrize(("width", "kind"), [(64, MatrixConv2d), (32, nn.Conv2d)])
+def test_only_the_wide_last_stage_is_a_matrix_product(width, kind):
+    network = resnet(10, width=width, blocks=(1, 1, 1, 1))
+    assert type(network.layer4[0].conv2) is kind
+    assert type(network.layer3[0].conv2) is nn.Conv2d
+
+
+def test_float32_takes_the_convolution_itself():
+    images, layer = torch.randn(2, 16, 4, 4), MatrixConv2d(16, 8, 3, padding=1, bias=False)
+    expected = nn.functional.conv2d(images, layer.weight, padding=1)
+    torch.testing.assert_close(layer(images), expected, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,35 @@ from torchvision.models.resnet import BasicBlock, ResNet
 # photograph, and torch's CPU convolutions want channels in eights.
 WHITENED = 24
 
+# With so many channels on so few cells, a CPU's bf16 convolution takes most of its time for the gradient
+# of the weights: 40 ms for 128 images, where the same matrix product takes 7 (AMX, two cores).
+MANY_CHANNELS, FEW_CELLS = 512, 16
+
+
+class MatrixConv2d(nn.Conv2d):
+    """A 3x3 convolution of padding 1 that is computed as one matrix product where that is faster.
+
+    The product is that of (B*h*w, 9*channels in), the neighbourhoods of the h*w cells of the output,
+    with (9*channels in, channels out). Where it pays: on a CPU, in bf16, with `FEW_CELLS` or fewer,
+    which makes a step of ResNet18 1.2 times as fast (bench/step.py); everywhere else this is
+    `nn.Conv2d`. The weights are the same and lie the same way; bf16 sums may round otherwise.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """From (B, channels in, H, W) to (B, channels out, h, w), as `nn.Conv2d` has it."""
+        height, width, stride = *input.shape[2:], self.stride[0]
+        cells = -(-height // stride) * -(-width // stride)
+        if input.device.type != "cpu" or input.dtype != torch.bfloat16 or cells > FEW_CELLS:
+            return super().forward(input)
+        padded = F.pad(input.permute(0, 2, 3, 1), (0, 0, 1, 1, 1, 1))
+        shifted = [
+            padded[:, row : row + height : stride, column : column + width : stride]
+            for row in range(3)
+            for column in range(3)
+        ]
+        weight = self.weight.permute(0, 2, 3, 1).flatten(1)  # no copy where it lies channels_last
+        return F.linear(torch.cat(shifted, dim=-1), weight).permute(0, 3, 1, 2)
+
 
 def resnet(
     num_classes: int,
@@ -60,6 +89,11 @@ def resnet(
     for stage, (depth, stride) in enumerate(zip(blocks, strides, strict=True)):
         layer = network._make_layer(BasicBlock, width * 2**stage, depth, stride=stride)
         setattr(network, f"layer{stage + 1}", layer)
+    for block in network.layer4 if width * 8 >= MANY_CHANNELS else []:
+        for name in ("conv1", "conv2"):
+            plain = getattr(block, name)
+            channels = plain.in_channels, plain.out_channels
+            setattr(block, name, MatrixConv2d(*channels, 3, plain.stride, padding=1, bias=False))
     head = nn.Linear(width * 8, num_classes)
     network.fc = nn.Sequential(nn.Dropout(dropout), head) if dropout else head
     if init == "torch":
