@@ -338,7 +338,7 @@ def table(which: Which, folder: Path) -> None:
         "Detection", "cue", "data", "planted", "learned", "called shortcut", "located", "AUC"
     )
     for name in CUES:
-        title = f"{name} (left out)" if name == LEFT_OUT else name
+        title = f"{name} (kept out of development)" if name == LEFT_OUT else name
         for data in DATA:
             negative = [row for row in honest if row.design.data == data]
             for what, part in _kinds(

@@ -114,13 +114,17 @@ def mean_and_spread(accuracies: Sequence[float]) -> str:
     return f"{percent.mean():.2f}{spread} (n = {len(percent)})"
 
 
-def difference(group: Sequence[float], base: Sequence[float]) -> str:
-    """Welch's 95% interval of a difference of mean accuracies, in points: `+0.7 (+0.2 to +1.2)`."""
+def difference(group: Sequence[float], base: Sequence[float], compared: int = 1) -> str:
+    """Welch's 95% interval of a difference of mean accuracies, in points: `+0.7 (+0.2 to +1.2)`.
+
+    Args:
+        compared: so many intervals are to hold together, by Bonferroni's correction.
+    """
     a, b = 100 * np.asarray(group), 100 * np.asarray(base)
     middle = signed(a.mean() - b.mean(), 2)
     if min(len(a), len(b)) < 2:
         return middle
-    interval = stats.ttest_ind(a, b, equal_var=False).confidence_interval(0.95)
+    interval = stats.ttest_ind(a, b, equal_var=False).confidence_interval(1 - 0.05 / compared)
     return f"{middle} ({signed(interval.low, 2)} to {signed(interval.high, 2)})"
 
 
@@ -161,14 +165,14 @@ def headline() -> str:
         if runs := longest(recipe):
             seconds = float(np.mean([run["wall_seconds"] for run in runs]))
             time = duration(seconds) + shortened(recipe, runs).replace(" after", ",")
-            device = runs[0]["environment"]["device"]
+            device = where(runs[0])
         rows.append([
             recipe.full_title, f"`{recipe.command}`", str(recipe.epochs), accuracy_cell(recipe),
-            recipe.must_beat, recipe.aim, recipe.reported, time, device,
+            recipe.reported, time, device,
         ])  # fmt: skip
     return table(
-        ["recipe", "command", "epochs", "test accuracy, %", "to beat", "aim", "reported by others",
-         "time of a run", "device"],
+        ["recipe", "command", "epochs", "test accuracy, %", "reported by others", "time of a run",
+         "device"],
         rows,
     )  # fmt: skip
 
@@ -199,9 +203,11 @@ def short() -> str:
 
 
 def where(run: Metrics) -> str:
-    """`cpu, 2 cores, 32-true`: what a run was made on."""
+    """`cpu, 1 of 2 cores, 32-true`: what a run was made on."""
     e = run["environment"]
-    return f"{e['device']}, {e['cores']} cores, {e['precision']}"
+    used = e.get("torch_threads", e["cores"])
+    cores = f"{used} of {e['cores']}" if e["device"] == "cpu" and used < e["cores"] else e["cores"]
+    return f"{e['device']}, {cores} cores, {e['precision']}"
 
 
 def stopped(recipe: Recipe) -> list[Metrics]:
@@ -285,6 +291,15 @@ def per_class() -> str:
 C_BY_CLASS = ("91", "93", "88", "68", "89", "70", "92", "95", "91", "91")
 
 
+def made_by(recipe: Recipe, run: Metrics) -> str:
+    """The command that repeats a run, also where the recipe has had other epochs since."""
+    words = ["python train.py", *run["overrides"]]
+    given = any(word.startswith("trainer.max_epochs=") for word in words)
+    if run["max_epochs"] != recipe.epochs and not given:
+        words.append(f"trainer.max_epochs={run['max_epochs']}")
+    return " ".join(words)
+
+
 def how_made() -> str:
     """Where and with what each kept run was made."""
     rows = []
@@ -293,7 +308,7 @@ def how_made() -> str:
             e = run["environment"]
             log = KEPT / recipe.key / f"{prefix}{stem(run)}.log"
             rows.append([
-                recipe.title, str(run["seed"]), " ".join(["python train.py", *run["overrides"]]),
+                recipe.title, str(run["seed"]), made_by(recipe, run),
                 f"{run['status']}, {run['epochs']} of {run['max_epochs']} epochs",
                 duration(run["wall_seconds"]), f"{run['train_images_per_second']:.0f}",
                 where(run), ", ".join(
@@ -322,6 +337,8 @@ def held_out(study: str) -> dict[str, list[float]]:
 def choice_table() -> str:
     """cpu_budget's batch sizes and rates, on held-out training images."""
     runs = held_out("choice")
+    if not any(runs.values()):
+        return "Not run yet."
     rows = [
         [str(size), *(
             mean_and_spread(accuracies)
@@ -337,6 +354,7 @@ def choice_table() -> str:
 def ablation_table() -> str:
     """The flagship's parts, each against the whole, on held-out images."""
     runs = held_out("ablation")
+    compared = sum(bool(runs[key]) for key, (_, change) in ablation.CHANGES.items() if change)
     rows = []
     for key, (words, change) in ablation.CHANGES.items():
         override = f"`{change}`" if change else ""
@@ -344,11 +362,11 @@ def ablation_table() -> str:
             rows.append([words, override, "0", "not run", ""])
             continue
         mean, _, _ = mean_and_spread(runs[key]).partition(" (n")
-        apart = difference(runs[key], runs["flagship"]) if change else ""
+        apart = difference(runs[key], runs["flagship"], compared) if change else ""
         rows.append([words, override, str(len(runs[key])), mean, apart])
     return table(
         ["change", "override", "n", "validation accuracy, %: mean ± std",
-         "against the recipe, points (95% interval)"],
+         "against the recipe, points (simultaneous 95% interval)"],
         rows,
     )  # fmt: skip
 
@@ -358,8 +376,8 @@ def paper_difference() -> str:
     plain, cutout = (longest(BY_KEY[key]) for key in ("paper_crop_flip", "paper_crop_flip_cutout"))
     if not plain or not cutout or plain[0]["max_epochs"] != cutout[0]["max_epochs"]:
         return "not run"
-    accuracies = ([run["test"]["accuracy"] for run in runs] for runs in (cutout, plain))
-    return f"{difference(*accuracies)} after {plain[0]['max_epochs']} epochs"
+    ours, base = ([run["test"]["accuracy"] for run in runs] for runs in (cutout, plain))
+    return f"{difference(ours, base)} after {plain[0]['max_epochs']} epochs"
 
 
 def draw_curves(recipe: Recipe, path: Path) -> None:

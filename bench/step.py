@@ -13,6 +13,8 @@ augmentation (bench/data.py), validation, pictures and start-up (bench/end_to_en
 - plain: same network, precision, layout, loss and optimizer, OneCycle too; no metrics, no logging.
   All share one process, so they have AugCAM's allocator settings too; what these are worth is measured
   apart, on a CPU: the plain loop in processes of its own, in turn with and without them.
+- convolutions: plain, the last stage not as matrix products (`augcam.models.resnet.MatrixConv2d`), on a
+  CPU in bf16.
 - pytorch-cifar: as in kuangliu/pytorch-cifar's main.py: float32, NCHW, SGD with momentum .9 and weight
   decay 5e-4, loss and accuracy read at every step. Its ResNet18 is the same arithmetic as ours.
 
@@ -49,6 +51,7 @@ from torch.utils.flop_counter import FlopCounterMode, flop_registry
 from augcam.config.schema import Config
 from augcam.data.datamodule import ImageDataModule
 from augcam.data.loader import Batch
+from augcam.models import resnet
 from augcam.runs.build import build_network
 from augcam.training.hardware import auto_precision, keep_freed_memory
 
@@ -103,6 +106,16 @@ def wait(device: torch.device) -> None:
     """Until the device has done all that it was given."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+
+
+def with_convolutions(step: Callable[[Tensor, Tensor], None]) -> Callable[[Tensor, Tensor], None]:
+    """The same step, whose convolutions are all computed by torch's."""
+
+    def convolving(images: Tensor, labels: Tensor) -> None:
+        with patch.object(resnet, "FEW_CELLS", 0):
+            step(images, labels)
+
+    return convolving
 
 
 def plain_step(
@@ -182,6 +195,9 @@ def measure(config: Config, rounds: int, steps: int) -> tuple[Seconds, str]:
             "plain": turn(step, ours, steps),
             "pytorch-cifar": turn(pytorch_cifar_step(nchw), theirs, steps),
         }
+        if bf16 and device.type == "cpu":
+            another = plain_step(copy.deepcopy(network), config, bf16, steps_in_all=in_all)
+            others["convolutions"] = turn(with_convolutions(another), ours, steps)
         limit = Limit(device, bf16)
         limit.count(step, *ours[0])
         turns = Turns(others, steps)
@@ -329,6 +345,8 @@ def main() -> None:
             "plain": (f"hand-written, {kind}, channels_last", "0.97"),
             "pytorch-cifar": ("pytorch-cifar, float32, NCHW", "2.2" if bf16 else "(2.2 with bf16)"),
         }
+        if "convolutions" in seconds:
+            rows["convolutions"] = (f"hand-written, {kind}, no matrix products", "")
         for name, (title, target) in rows.items():
             middle = statistics.median(seconds[name])
             table.add_row(

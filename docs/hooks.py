@@ -337,6 +337,7 @@ def config_reference() -> str:
 
 COMMANDS: dict[str, type[BaseModel]] = {
     "audit": audit.Options,
+    "audit weights=FILE": audit.ForeignOptions,
     "evaluate": evaluate.Options,
     "report": report.Options,
     "refine": refine.Options,

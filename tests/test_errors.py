@@ -4,9 +4,11 @@ import errno
 import os
 
 import pytest
+from hydra.errors import ConfigCompositionException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from augcam.config.compose import compose
 from augcam.errors import RunError, UserError, explained, nearest, shown
 
 
@@ -40,6 +42,19 @@ def test_an_unknown_key_of_a_config_is_named_with_the_nearest():
     message, status = explained(caught.value)
     assert (message, status) == (
         "augcam: trainer.max_epoch: there is no such key; did you mean max_epochs?",
+        2,
+    )
+
+
+@pytest.mark.parametrize(
+    ("several", "right"),
+    [("none,rotate", "add -m; a list is [none,rotate]"), ("choice(none,rotate)", "add -m")],
+)
+def test_several_values_without_m_are_said_to_be_a_sweep(several, right):
+    with pytest.raises(ConfigCompositionException) as caught:
+        compose([f"aug={several}"])
+    assert explained(caught.value) == (
+        f"augcam: aug={several}: several values are a sweep: {right}",
         2,
     )
 

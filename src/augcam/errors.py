@@ -2,6 +2,7 @@
 
 import difflib
 import errno
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -74,6 +75,10 @@ def explained(error: Exception) -> tuple[str, int]:
         return f"augcam: {shown(cause.full_key)}: {shown(str(cause).splitlines()[0], 200)}", 2
     if isinstance(error, (HydraException, OmegaConfBaseException)):
         lines = [shown(line, 200) for line in str(error).splitlines() if line.strip()]
+        if several := re.match(r"(Ambiguous value for argument|Sweep parameters) '(.*)'", lines[0]):
+            written = several[2]
+            right = f"; a list is [{written.partition('=')[2]}]" if several[1][0] == "A" else ""
+            return f"augcam: {written}: several values are a sweep: add -m{right}", 2
         return "\n".join(f"augcam: {line}" for line in lines[:2]), 2
     if isinstance(error, OSError) and error.errno in _NOT_WRITABLE:
         where = f"{shown(error.filename, 200)}: " if error.filename else ""

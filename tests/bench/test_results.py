@@ -34,6 +34,9 @@ def test_a_difference_comes_with_welchs_interval():
     # Standard error sqrt(1/3 + 1/3), 4 degrees of freedom: 2.7764 x 0.8165 = 2.27.
     assert results.difference([0.71, 0.72, 0.73], [0.69, 0.70, 0.71]) == "+2.00 (−0.27 to +4.27)"
     assert results.difference([0.72], [0.69, 0.70, 0.71]) == "+2.00"
+    # The same five times, each at 99%: 4.6041 x 0.8165 = 3.76.
+    five = results.difference([0.71, 0.72, 0.73], [0.69, 0.70, 0.71], compared=5)
+    assert five == "+2.00 (−1.76 to +5.76)"
 
 
 @pytest.fixture

@@ -3,16 +3,33 @@
 import json
 
 import pytest
+import torch
 
 from augcam import train
 from augcam.cli.main import main
+from augcam.data.datasets.shapes import class_names
+from augcam.runs.finished_run import load_network
+from augcam.runs.run_folder import RunFolder
 from tests.cli.test_train import TINY
 
+# The same network and images without a run: its weights are in the run's checkpoint.
+NETWORK = [one for one in TINY if one.startswith(("model", "data"))]
 
-def test_a_run_is_audited(tmp_path, capfd):
-    folder = tmp_path / "run"
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("audit") / "run"
     train([*TINY, "trainer.max_epochs=1", "aug=none", "preview.samples=0"], folder)
-    capfd.readouterr()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def normalisation(folder):
+    recorded = json.loads((folder / "metrics.json").read_text())["normalize"]
+    return [f"{name}={','.join(map(str, recorded[name]))}" for name in ("mean", "std")]
+
+
+def test_a_run_is_audited(folder, capfd):
     main(["audit", f"run={folder}", "n=60"])
     written = json.loads((folder / "audit.json").read_text())
     assert len(written["classes"]) == 10
@@ -27,9 +44,74 @@ def test_a_run_is_audited(tmp_path, capfd):
     assert all(name in page for name in written["classes"])
 
 
+def test_a_network_of_another_place_gets_the_verdicts_that_its_run_gets(
+    folder, normalisation, tmp_path, capfd
+):
+    main(["audit", f"run={folder}", "n=60"])
+    weights = f"weights={folder}/checkpoints/last.ckpt"
+    main(["audit", *NETWORK, weights, *normalisation, "n=60", f"out={tmp_path}/audited"])
+    of_the_run = json.loads((folder / "audit.json").read_text())
+    assert json.loads((tmp_path / "audited" / "audit.json").read_text()) == of_the_run
+    page = (tmp_path / "audited" / "audit.html").read_text(encoding="utf-8")
+    assert "What resnet10 recognises each class by" in page
+    assert "weights of last.ckpt, on shapes" in page
+    assert f"{tmp_path}/audited/audit.html" in capfd.readouterr().out
+
+
+def test_a_network_of_more_classes_in_another_order_answers_among_those_of_the_images(
+    folder, normalisation, tmp_path
+):
+    main(["audit", f"run={folder}", "n=60"])
+    state = load_network(RunFolder(folder), folder / "checkpoints" / "last.ckpt", 10).state_dict()
+    # One class before and one after the shapes, which are backwards.
+    for name in ("fc.weight", "fc.bias"):
+        strange = torch.full_like(state[name][:1], 9)
+        state[name] = torch.cat([strange, state[name].flip(0), strange])
+    torch.save(state, tmp_path / "w.pt")
+    names = ["zebra", *reversed(class_names()), "yak"]
+    (tmp_path / "names.txt").write_text("\n".join(names))
+    main(
+        ["audit", *NETWORK, f"weights={tmp_path}/w.pt", f"names={tmp_path}/names.txt", "n=60",
+         *normalisation, f"out={tmp_path}/audited"]
+    )  # fmt: skip
+    found = json.loads((tmp_path / "audited" / "audit.json").read_text())
+    expected = json.loads((folder / "audit.json").read_text())
+    assert list(found["classes"]) == list(expected["classes"])
+    assert found["settings"]["accuracy"] == expected["settings"]["accuracy"]
+    assert {name: one["verdict"] for name, one in found["classes"].items()} == {
+        name: one["verdict"] for name, one in expected["classes"].items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (None, "12 classes, but the images have 10; names=FILE says which is which"),
+        ("\n".join("abcdefghijkl"), "names.txt: must have "),
+        ("a\nb", "12 classes, but 2 names are given"),
+    ],
+)
+def test_whose_classes_are_not_the_images_says_so(folder, tmp_path, capfd, names, words):
+    state = load_network(RunFolder(folder), folder / "checkpoints" / "last.ckpt", 10).state_dict()
+    state |= {name: torch.cat([state[name], state[name][:2]]) for name in ("fc.weight", "fc.bias")}
+    torch.save(state, tmp_path / "w.pt")
+    asked = ["audit", *NETWORK, f"weights={tmp_path}/w.pt", f"out={tmp_path}/audited"]
+    if names is not None:
+        (tmp_path / "names.txt").write_text(names)
+        asked.append(f"names={tmp_path}/names.txt")
+    with pytest.raises(SystemExit) as ended:
+        main(asked)
+    assert ended.value.code == 2
+    assert words in capfd.readouterr().err
+    assert not (tmp_path / "audited").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
+        (["model=resnet10"], "weights: must be given"),
+        ([*NETWORK, "weights=nowhere.pt"], "weights=nowhere.pt: there is no such file"),
+        (["model=torchvision", "model.arch=resnet18", "weights=x", "run=y"], "run"),
         ([], "run: must be given"),
         (["run=nowhere"], "not a run folder"),
         (["run=nowhere", "n=3"], "greater than or equal to 50"),

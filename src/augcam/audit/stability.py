@@ -19,6 +19,7 @@ from scipy import stats
 
 from augcam.audit.maps import EvidenceMaps, maps_of
 from augcam.audit.subject import Subject
+from augcam.data.augment.ops import AlternatingFlip
 from augcam.statistics.families import holm
 
 # Images of a class that are transformed; below the least, nothing is said.
@@ -45,9 +46,9 @@ class Stability:
 
 
 def geometric(transforms: Mapping[str, Any]) -> dict[str, A.DualTransform]:
-    """Those that move pixels and that Albumentations applies to a map as to an image."""
+    """Those that move pixels, and a map as the image; an alternating flip always mirrors here."""
     return {
-        name: one
+        name: A.HorizontalFlip(p=1) if isinstance(one, AlternatingFlip) else one
         for name, one in transforms.items()
         if isinstance(one, A.DualTransform) and not isinstance(one, BaseDropout)
     }

@@ -5,7 +5,7 @@ images of other classes become this class, beyond the matched control", and Holm
 classes and all interventions, so that on 95% of pages on which no intervention moves more than that
 none is called one. Beyond the test a shortcut has to be small or the same everywhere:
 
-- a *patch* of at most 1/16 of the image that carries the class into other images, wherever it is; or a
+- a *patch* of at most 1/15 of the image that carries the class into other images, wherever it is; or a
   larger region at one place whose *average* over the class carries it too: a tag, a line, a watermark is
   the same in every image, an object is not;
 - a *property* of the whole image that gives the class away almost by itself: of the neighbours of its

@@ -11,7 +11,7 @@ from augcam.cli.arguments import options
 from augcam.config.build import trust
 from augcam.config.compose import compose
 from augcam.config.model import IMAGENET_MEAN, IMAGENET_STD
-from augcam.config.schema import validate
+from augcam.config.schema import Config, validate
 from augcam.errors import UserError, nearest
 from augcam.viz.markdown import plain
 from augcam.viz.page import Page, write_html
@@ -44,16 +44,46 @@ class Options(BaseModel):
 
 def is_asked_for(arguments: Sequence[str]) -> bool:
     """Whether the arguments describe a network in place of naming a run."""
-    return any(_is_of_model(argument) for argument in arguments)
+    return any(_is_of(argument, ("model",)) for argument in arguments)
 
 
-def _is_of_model(argument: str) -> bool:
-    return argument.lstrip("+").startswith(("model=", "model."))
+def described(arguments: Sequence[str], sections: Sequence[str] = ("model",)) -> Config:
+    """The config of the arguments that belong to `sections`, as train.py takes them.
+
+    Its `trust` is let in from here on.
+
+    Raises:
+        UserError: there is no such key or choice, or a value is wrong.
+    """
+    given = [a for a in arguments if _is_of(a, sections)]
+    trusted = [a for a in arguments if a.startswith("trust=")]
+    config = validate(compose([*given, *(f"trust=[{t[6:].strip('[]')}]" for t in trusted)]))
+    trust(config.trust)
+    return config
+
+
+def others(arguments: Sequence[str], sections: Sequence[str] = ("model",)) -> list[str]:
+    """The arguments that belong to none of `sections`."""
+    return [argument for argument in arguments if not _is_of(argument, sections)]
+
+
+def class_names(file: Path | None) -> list[str]:
+    """The lines of a file of names; none without a file. Raises UserError if it cannot be read."""
+    if file is None:
+        return []
+    try:
+        return file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"names={file}: cannot be read ({error})") from None
+
+
+def _is_of(argument: str, sections: Sequence[str]) -> bool:
+    return argument.lstrip("+").startswith(tuple(f"{s}{end}" for s in sections for end in "=."))
 
 
 def main(arguments: Sequence[str]) -> None:
     """Build the network, load its weights, explain the pictures, and write the page."""
-    asked = options(Options, [a for a in arguments if not _is_of_model(a)], USAGE)
+    asked = options(Options, others(arguments), USAGE)
 
     from augcam.explain.cam import METHODS, layer_names
     from augcam.explain.pictures import own_pictures
@@ -61,18 +91,15 @@ def main(arguments: Sequence[str]) -> None:
 
     if asked.method not in METHODS:
         raise UserError(f"method={asked.method}: unknown; {nearest(asked.method, METHODS)}")
-    trusted = [a for a in arguments if a.startswith("trust=")]
-    described = [a for a in arguments if _is_of_model(a)]
-    config = validate(compose([*described, *(f"trust=[{t[6:].strip('[]')}]" for t in trusted)]))
-    trust(config.trust)
-    classes: list[str] = []
-    if asked.names is not None:
-        try:
-            classes = asked.names.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"names={asked.names}: cannot be read ({error})") from None
+    config = described(arguments)
     run = load_network_from_file(
-        config, asked.weights, asked.size, classes, asked.mean, asked.std, asked.out
+        config,
+        asked.weights,
+        asked.size,
+        class_names(asked.names),
+        asked.mean,
+        asked.std,
+        asked.out,
     )
     (layer,) = layer_names(run.network, (asked.layer,), (asked.size, asked.size))
     asked.out.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,7 @@ COMMANDS = {
     "preview": "what augmentation pipelines do to images, before time is spent on them",
     "explain": "what a run's network gets right and wrong, and where it looks",
     "evaluate": "robustness, calibration and map statistics of a run, for the report",
-    "audit": "by what the network knows each class: the object, or what comes with it",
+    "audit": "what the network recognises each class by: the object, or what comes with it",
     "report": "compare runs on one page",
     "refine": "spare the classes that an augmentation hurts, and confirm that it helps",
     "board": "TensorBoard on this machine, with every picture of a run",

@@ -22,7 +22,7 @@ class MatrixConv2d(nn.Conv2d):
 
     The product is that of (B*h*w, 9*channels in), the neighbourhoods of the h*w cells of the output,
     with (9*channels in, channels out). Where it pays: on a CPU, in bf16, with `FEW_CELLS` or fewer,
-    which makes a step of ResNet18 1.2 times as fast (bench/step.py); everywhere else this is
+    which makes a step of ResNet18 faster (docs/performance.md says by how much); everywhere else this is
     `nn.Conv2d`. The weights are the same and lie the same way; bf16 sums may round otherwise.
     """
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from augcam.config.model import IMAGENET_MEAN, IMAGENET_STD
 from augcam.config.schema import Config
@@ -44,7 +44,7 @@ def load_network_from_file(
             its outputs.
     """
     state = read_weights(weights)
-    outputs = next(len(v) for n, v in reversed(state.items()) if n.endswith("weight"))
+    outputs = next(len(v) for n, v in reversed(state.items()) if n.endswith("weight") and v.ndim)
     names = tuple(classes) or tuple(f"class {number}" for number in range(outputs))
     if len(names) != outputs:
         raise UserError(f"weights={weights}: {outputs} classes, but {len(names)} names are given")
@@ -66,3 +66,12 @@ def load_network_from_file(
         np.zeros(0, np.int64),
         np.zeros(0, np.float32),
     )
+
+
+def answer_among(network: nn.Module, outputs: Sequence[int]) -> None:
+    """Let the network answer with these of its logits alone, in this order: (B, C) to (B, outputs).
+
+    Its softmax is then over these: the likeliest of the classes that one's images have.
+    """
+    chosen = list(outputs)
+    network.register_forward_hook(lambda module, images, logits: logits[:, chosen])

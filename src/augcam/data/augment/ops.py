@@ -7,18 +7,21 @@ from typing import Any
 import albumentations as A
 import cv2
 import numpy as np
+from albumentations.core.type_definitions import Targets
 
 
-class PadCrop(A.ImageOnlyTransform):
+class PadCrop(A.DualTransform):
     """Shift the image by up to `padding` pixels each way: pad all sides, crop back at random.
 
-    The crop of He et al. (2016) for CIFAR, for images of any size.
+    The crop of He et al. (2016) for CIFAR, for images of any size. A mask is shifted with its image.
 
     Args:
         padding: pixels, at least 1.
         border_mode: OpenCV's border mode for the padding, a `cv2.BORDER_...`.
         p: probability.
     """
+
+    _targets = (Targets.IMAGE, Targets.MASK)
 
     class InitSchema(A.BasicTransform.InitSchema):
         padding: int
@@ -89,14 +92,16 @@ class Cutout(A.ImageOnlyTransform):
         return img
 
 
-class AlternatingFlip(A.ImageOnlyTransform):
+class AlternatingFlip(A.DualTransform):
     """Mirror every image in every other epoch; half of them, chosen by the seed, begin mirrored.
 
     In two epochs an image is seen both ways, where a coin for each epoch shows half of the images
     the same way twice (Jordan, "94% on CIFAR-10 in 3.29 Seconds", arXiv 2404.00498, section 3.6).
     `Pipeline` says which image of which epoch is next, through `turn`: odd where it is mirrored; for
-    a batch an array, one for each image.
+    a batch an array, one for each image. A mask is mirrored with its image.
     """
+
+    _targets = (Targets.IMAGE, Targets.MASK)
 
     def __init__(self) -> None:
         super().__init__(p=1.0)

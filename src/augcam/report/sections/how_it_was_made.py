@@ -22,8 +22,8 @@ def how_it_was_made(findings: Findings) -> Section:
     used = [run for runs in study.groups.values() for run in runs]
     evaluated = [run.evaluation for run in used if run.evaluation]
     commands = sweep_commands(study.groups)
-    if evaluated:
-        commands.append(f"{EVALUATE}DIR   # {words.plural(len(evaluated), 'run')}")
+    for images, count in sorted(Counter(one["images"] for one in evaluated).items()):
+        commands.append(f"{EVALUATE}DIR n={images}   # {words.plural(count, 'run')}")
     blocks: list[Block] = [markdown.commands(commands)] if commands else []
     several = any("transforms" in values for values in study.differing.values())
     settings = [
