@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import subprocess
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ needs_chromium = pytest.mark.skipif(
 
 # An iframe, as a window is never narrower than 500 pixels; and the page itself has no script.
 FRAME = """<!doctype html><meta charset="utf-8"><meta name="color-scheme" content="light dark"><body>
-<iframe id="page" style="width: WIDTHpx; height: 800px; border: 0" srcdoc="SOURCE"></iframe><script>
+<iframe id="page" style="width: WIDTHpx; height: 800px; border: 0" srcdoc="@PAGE@"></iframe><script>
 function luminance(colour) {  // WCAG 2.1's relative luminance, 0 black to 1 white
   const [r, g, b] = colour.match(/\\d+/g).map(v => v / 255)
     .map(v => v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4);
@@ -37,7 +38,7 @@ onload = () => {
   }
   const texts = [...page.querySelectorAll("p, li, code, a, th, td, summary, figcaption, strong")];
   const cells = [...page.querySelectorAll("td, th")].filter(cell => cell.offsetWidth > 0);
-  document.title = JSON.stringify({
+  const seen = {
     width: page.documentElement.scrollWidth,
     broken: [...page.images].filter(image => !image.naturalWidth).length,
     images: page.images.length,
@@ -45,8 +46,16 @@ onload = () => {
     overprinted: cells.filter(cell => cell.scrollWidth > cell.offsetWidth).map(c => c.textContent),
     paper: luminance(style(page.body).backgroundColor),
     contrast: Math.min(...texts.map(contrast)),
-    loaded: frame.performance.getEntriesByType("resource").map(entry => entry.name)}) };
+    loaded: frame.performance.getEntriesByType("resource").map(entry => entry.name)};
+  frame.eval(@AXE@);
+  frame.axe.run().then(found => {
+    seen.faults = found.violations.filter(one => ["serious", "critical"].includes(one.impact))
+      .map(one => one.id + ": " + one.nodes.map(node => node.target.join(" ")).join(", "));
+    document.title = JSON.stringify(seen) }) };
 </script>"""
+
+# Deque's accessibility checker, https://github.com/dequelabs/axe-core, as a string of JavaScript.
+AXE = json.dumps((files("axe_core_python") / "axe.min.js").read_text("utf-8")).replace("</", "<\\/")
 
 
 def laid_out(page: Path, folder: Path, width: int, scheme: str) -> dict[str, Any]:
@@ -58,7 +67,7 @@ def laid_out(page: Path, folder: Path, width: int, scheme: str) -> dict[str, Any
     """
     assert CHROMIUM is not None
     source = page.read_text().replace("&", "&amp;").replace('"', "&quot;")
-    frame = FRAME.replace("WIDTH", str(width)).replace("SOURCE", source)
+    frame = FRAME.replace("WIDTH", str(width)).replace("@AXE@", AXE).replace("@PAGE@", source)
     (folder / "frame.html").write_text(frame, encoding="utf-8")
     done = subprocess.run(
         [
@@ -80,9 +89,13 @@ def laid_out(page: Path, folder: Path, width: int, scheme: str) -> dict[str, Any
 
 
 def assert_legible(seen: dict[str, Any], width: int, scheme: str) -> None:
-    """Nothing sticks out, nothing overprints, every picture is there, and colours suit the scheme."""
+    """Nothing sticks out or overprints, every picture is there, and anybody can read it.
+
+    Of axe-core's rules none may be broken whose impact it calls serious or critical.
+    """
     assert seen["broken"] == 0
     assert seen["width"] <= width
     assert seen["overprinted"] == []
     assert (seen["paper"] < 0.1) == (scheme == "dark")
     assert seen["contrast"] >= 4.5  # WCAG's AA
+    assert seen["faults"] == []

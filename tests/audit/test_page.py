@@ -22,6 +22,7 @@ from augcam.audit.words import place, sentence
 from augcam.config.compose import compose
 from augcam.config.schema import validate
 from augcam.data.datasets.base import ImageSet
+from tests.browser import assert_legible, laid_out, needs_chromium
 
 SIZE = (32, 32)
 EFFECT = Effect(0.97, 0.02, 1e-9, 64)
@@ -154,3 +155,16 @@ def test_maps_without_evidence_are_said_to_have_none(result, tmp_path):
     ):
         write_audit_page(tmp_path / "audit.html", tmp_path / "audit", one, **given)
         assert words in (tmp_path / "audit.html").read_text(encoding="utf-8")
+
+
+@needs_chromium
+@pytest.mark.parametrize("scheme", ["dark", "light"])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_a_browser_shows_verdicts_and_gallery(result, tmp_path, width, scheme):
+    path = tmp_path / "audit.html"
+    given: dict[str, Any] = {"title": "By what", "summary": "A network.", "recorded": None}
+    write_audit_page(path, tmp_path / "audit", result, **given)
+    seen = laid_out(path, tmp_path, width, scheme)
+    assert seen["headings"][0] == f"{NAMES[0]}: shortcut"
+    assert seen["headings"][-1] == "Every image"
+    assert_legible(seen, width, scheme)

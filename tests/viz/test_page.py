@@ -19,6 +19,7 @@ from augcam.viz.page import (
     write_html,
     write_markdown,
 )
+from tests.browser import laid_out, needs_chromium
 
 
 @pytest.fixture
@@ -148,3 +149,15 @@ def test_what_is_folded_is_there_in_both_forms(tmp_path):
     assert "base64" in inside
     write_markdown(tmp_path / "page.md", Page("Title", "", [section]))
     assert "More of `it`\n\nwords" in (tmp_path / "page.md").read_text()
+
+
+@needs_chromium
+def test_the_browsers_check_sees_a_picture_that_says_nothing(tmp_path):
+    page = tmp_path / "page.html"
+    dot = "data:image/gif;base64,R0lGODlhAQABAAAAACw="
+    page.write_text(
+        '<!doctype html><html lang="en"><title>Page</title><style>body { background: #fff }</style>'
+        f'<main><h1>Page</h1><p>Words.</p><img src="{dot}"></main></html>'
+    )
+    faults = laid_out(page, tmp_path, 1280, "light")["faults"]
+    assert [fault.partition(":")[0] for fault in faults] == ["image-alt"]
