@@ -35,7 +35,7 @@ def write_run(
     run = RunFolder(folder)
     # The name's resolver has nothing to read outside Hydra's main.
     tree: Any = OmegaConf.create(_composed(("data=shapes", "name=x", *overrides)))
-    run.save_config(validate(tree))
+    run.save_config(validate(tree), overrides)
     predicted = label if predicted is None else predicted
     confusion = np.zeros((len(classes),) * 2, int)
     np.add.at(confusion, (label, predicted), 1)

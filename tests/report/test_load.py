@@ -69,6 +69,44 @@ def test_a_step_left_out_is_another_group(tmp_path):
     }
 
 
+@pytest.mark.parametrize(
+    ("overrides", "label"),
+    [
+        (["~aug.cutout"], "crop_flip_cutout_-cutout"),
+        (["aug.cutout=null"], "crop_flip_cutout_-cutout"),
+        (["+aug/op@aug.soft=blur", "~aug.crop"], "crop_flip_cutout_+soft=blur_-crop"),
+        (["~aug.cutout", "mix=mixup"], "crop_flip_cutout_-cutout+mixup"),
+        (["aug=none", "+aug/op@aug.blur=blur", "mix=mixup"], "none_+blur+mixup"),
+        (["~aug.cutout", "aug.flip.p=0.4", "optim.lr=0.3"], "crop_flip_cutout_-cutout"),
+    ],
+)
+def test_a_changed_pipeline_without_its_like_has_the_change_in_its_name(tmp_path, overrides, label):
+    """It was called crop_flip_cutout, as if nothing had been taken from it."""
+    for seed in (1, 2):
+        write_run(tmp_path / f"{seed}", *overrides, f"seed={seed}")
+    assert {name: len(runs) for name, runs in read_study([tmp_path]).groups.items()} == {label: 2}
+    write_run(tmp_path / "other", "aug=flip")
+    assert set(read_study([tmp_path]).groups) == {label, "flip"}
+
+
+def test_what_differs_between_groups_of_one_changed_pipeline_comes_after_the_change(tmp_path):
+    for p in (0.3, 0.4):
+        write_run(tmp_path / f"{p}", "~aug.cutout", f"aug.flip.p={p}")
+    assert list(read_study([tmp_path]).groups) == [
+        "crop_flip_cutout_-cutout, aug.flip.p=0.3",
+        "crop_flip_cutout_-cutout, aug.flip.p=0.4",
+    ]
+
+
+def test_one_run_that_records_the_change_names_its_group(tmp_path):
+    for seed in (1, 2):
+        run = write_run(tmp_path / f"{seed}", "~aug.cutout", f"seed={seed}")
+        if seed == 1:
+            run.overrides_file.unlink()
+    groups = read_study([tmp_path]).groups
+    assert {name: len(runs) for name, runs in groups.items()} == {"crop_flip_cutout_-cutout": 2}
+
+
 def test_where_and_how_a_run_computed_makes_no_group(tmp_path):
     write_run(tmp_path / "a", "aug=none", "seed=1")
     write_run(

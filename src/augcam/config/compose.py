@@ -4,7 +4,7 @@ import difflib
 import hashlib
 import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -60,20 +60,19 @@ OmegaConf.register_new_resolver("short", folder_name, replace=True)
 OmegaConf.register_new_resolver("cv2", opencv_constant, replace=True)
 
 
-def _changes() -> str:
-    """What the command line changes of the chosen augmentation, for the run's name.
+def changes(overrides: Iterable[str], whole_steps: bool = False) -> str:
+    """What a command line changes of the chosen augmentation, as a part of a name.
 
     `_-cutout` for `~aug.cutout`, `_+blur` for `+aug/op@aug.blur=blur`, `_rotate.limit=30`.
-    """
-    from hydra.core.hydra_config import HydraConfig
 
-    if not HydraConfig.initialized():
-        return ""
+    Args:
+        whole_steps: leave out what changes a parameter of a transform and no transform as a whole.
+    """
     parts = []
-    for override in HydraConfig.get().overrides.task:
+    for override in overrides:
         key, _, value = override.partition("=")
         step = key.lstrip("~+").rpartition("@")[2].removeprefix("aug.")
-        if not re.match(r"[~+]*(aug\.|aug/op@aug\.)", key):
+        if not re.match(r"[~+]*(aug\.|aug/op@aug\.)", key) or (whole_steps and "." in step):
             continue
         if key.startswith("~") or value == "null":
             parts.append(f"-{step}")
@@ -82,6 +81,13 @@ def _changes() -> str:
         else:
             parts.append(f"{step}={value}")
     return folder_name("".join(f"_{part}" for part in parts)) if parts else ""
+
+
+def _changes() -> str:
+    """`changes` of this command line, for the run's name."""
+    from hydra.core.hydra_config import HydraConfig
+
+    return changes(HydraConfig.get().overrides.task) if HydraConfig.initialized() else ""
 
 
 OmegaConf.register_new_resolver("changes", _changes, replace=True)

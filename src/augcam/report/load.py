@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from augcam.config.compose import flat
+from augcam.config.compose import changes, flat
 from augcam.config.schema import FREE_TO_CHANGE, Config
 from augcam.errors import UserError, nearest
 from augcam.report.commands import EVALUATE
@@ -107,9 +107,15 @@ class Study:
 
 @dataclass(frozen=True)
 class _Read:
-    """A run folder as it is on disk, before anything is compared."""
+    """A run folder as it is on disk, before anything is compared.
+
+    Attributes:
+        augmentation: what a label calls it where no other run of its pipeline has other transforms: what
+            its command took from the pipeline or added to it is a part of the name.
+    """
 
     run: Run
+    augmentation: str
     data: dict[str, Any]
     root: str | None
     settings: dict[str, Any]
@@ -148,12 +154,8 @@ def read_study(paths: Sequence[Path], baseline: str | None = None) -> Study:
     usable, limited = _same_length(usable, notes)
     _refuse_other_labels(usable)
     usable, repeated = _newest(usable)
-    labels = _labels([read.settings for read in usable])
-    every = labels | {
-        key: label
-        for key, label in _labels([read.settings for read in reads]).items()
-        if key not in labels
-    }
+    labels = _labels(usable)
+    every = labels | {key: label for key, label in _labels(reads).items() if key not in labels}
     why = renamed | limited | repeated
     runs = [
         replace(read.run, label=every[_key(read.settings)], why=read.run.why or why.get(i, ""))
@@ -258,6 +260,7 @@ def _read(folder: RunFolder, notes: list[str]) -> _Read | str:
             folder, state, why, "", config.seed, metrics, predictions, evaluation, maps,
             is_search(folder),
         ),
+        _augmentation(config, changes(folder.overrides() or (), whole_steps=True)),
         data,
         plain["data"].get("root"),
         settings | {"transforms": steps},
@@ -265,9 +268,9 @@ def _read(folder: RunFolder, notes: list[str]) -> _Read | str:
     )  # fmt: skip
 
 
-def _augmentation(config: Config) -> str:
+def _augmentation(config: Config, changed: str = "") -> str:
     """What a study calls it: the pipeline, and what mixes its batches, such as `flip+mixup`."""
-    parts = [part for part in (config.aug_name, config.mix.name) if part != "none"]
+    parts = [part for part in (config.aug_name + changed, config.mix.name) if part != "none"]
     return "+".join(parts) or "none"
 
 
@@ -422,13 +425,15 @@ def _varying(several: Iterable[Mapping[str, Any]]) -> list[str]:
     return [k for k in keys if len({json.dumps(s.get(k, "\0")) for s in several}) > 1]
 
 
-def _labels(several: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+def _labels(reads: Iterable[_Read]) -> dict[str, str]:
     """A name for each config: its augmentation, and what tells it from others of that name."""
-    by_aug: dict[str, dict[str, Mapping[str, Any]]] = {}
-    for settings in several:
-        by_aug.setdefault(settings["aug_name"], {})[_key(settings)] = settings
+    by_aug: dict[str, dict[str, _Read]] = {}
+    # Of runs of one config some may not have recorded what their command changed: those come last.
+    for read in sorted(reads, key=lambda read: len(read.augmentation), reverse=True):
+        by_aug.setdefault(read.settings["aug_name"], {}).setdefault(_key(read.settings), read)
     labels: dict[str, str] = {}
-    for aug, configs in by_aug.items():
+    for aug, by_key in by_aug.items():
+        configs = {key: read.settings for key, read in by_key.items()}
         # A step that only some have is told by `transforms`; its parameters would say it again.
         shown = [
             key
@@ -437,10 +442,12 @@ def _labels(several: Sequence[Mapping[str, Any]]) -> dict[str, str]:
             or key.endswith(_BY_CLASS)
             or all(key in config for config in configs.values())
         ]
-
-        own = {key: _label(aug, config, shown, _shown) for key, config in configs.items()}
-        if len(set(own.values())) < len(own):  # six digits do not tell them apart
-            own = {key: _label(aug, config, shown, json.dumps) for key, config in configs.items()}
+        told = "transforms" in shown
+        names = {key: aug if told else read.augmentation for key, read in by_key.items()}
+        for text in (_shown, json.dumps):
+            own = {key: _label(names[key], config, shown, text) for key, config in configs.items()}
+            if len(set(own.values())) == len(own):  # where six digits tell them apart
+                break
         labels |= own
     return labels
 
