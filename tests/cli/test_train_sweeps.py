@@ -236,9 +236,15 @@ def test_a_sweep_that_is_refused_leaves_no_folder(tmp_path):
 
 def test_a_sweep_whose_every_job_is_refused_leaves_no_folder(tmp_path):
     study = tmp_path / "study"
-    done = train_py("-m", *TINY, "seed=1,2", "optim.lr=-1", f"sweep.dir={study}", cwd=tmp_path)
+    done = train_py(
+        "-m", *TINY, "seed=1,2", "optim.lr=-1", "loss.l1=-1", f"sweep.dir={study}", cwd=tmp_path
+    )
     assert done.returncode == 1
-    assert "2 of 2 jobs failed:\n  seed=1: optim.lr=-1" in done.stdout
+    told, listed = done.stdout.split("2 of 2 jobs failed:\n")
+    for problem in ("optim.lr=-1", "loss.l1=-1"):
+        assert told.count(f"{problem}: ") == 2
+    assert "  seed=1: " in listed
+    assert "failure.txt" not in done.stdout
     assert not study.exists()
 
 

@@ -40,11 +40,18 @@ def test_jobs_that_ended_without_a_word_and_those_that_never_began_are_listed(tm
     assert "2 of 4 jobs did not start" in out
 
 
+def refused(folder: Path) -> None:
+    """A job that was refused for two reasons, as its process leaves it."""
+    (folder / ".hydra").mkdir(parents=True)
+    (folder / ".hydra" / "hydra.yaml").write_text("start_a1")
+    (folder / "failure.txt").write_text(
+        "augcam: trainer.max_epochs=-5: too few\naugcam: optim.lr=-1: too low\n\nTraceback ...\n"
+    )
+
+
 def test_a_sweep_whose_every_job_was_refused_has_not_begun(tmp_path, capsys):
     for name in ("a", "b"):
-        (tmp_path / name / ".hydra").mkdir(parents=True)
-        (tmp_path / name / ".hydra" / "hydra.yaml").write_text("start_a1")
-        (tmp_path / name / "failure.txt").write_text("augcam: trainer.max_epochs=-5: too few")
+        refused(tmp_path / name)
     watch = Watch(tmp_path, planned=2, start="start_a1")
     assert watch.conclude() is True
     assert watch.all_refused()
@@ -55,6 +62,25 @@ def test_a_sweep_whose_every_job_was_refused_has_not_begun(tmp_path, capsys):
     assert not Watch(tmp_path, planned=3, start="start_a1").all_refused()  # one is still to come
     job(tmp_path / "b", "start_a1", hours=0)
     assert not watch.all_refused()
+
+
+def test_a_refused_job_names_its_file_only_once_it_is_sure_to_stay(tmp_path, capsys):
+    """Every path that was printed of a sweep whose every job was refused led nowhere."""
+    refused(tmp_path / "a")
+    watch = Watch(tmp_path, planned=3, start="start_a1")
+    watch.look()
+    told = capsys.readouterr().out
+    assert told.splitlines()[:2] == [
+        "failed   a: trainer.max_epochs=-5: too few", "         optim.lr=-1: too low",
+    ]  # fmt: skip
+    assert "failure.txt" not in told
+    assert "Traceback" not in told
+    job(tmp_path / "b", "start_a1", hours=0)
+    refused(tmp_path / "c")
+    watch.look()
+    assert str(tmp_path / "c" / "failure.txt") in capsys.readouterr().out
+    assert watch.conclude() is True
+    assert str(tmp_path / "a" / "failure.txt") in capsys.readouterr().out
 
 
 def test_a_sweep_that_is_done_lists_nothing(tmp_path, capsys):

@@ -5,6 +5,7 @@ import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -254,15 +255,20 @@ class RunFolder:
             return "failed"
         return "interrupted" if status == "interrupted" else "died"
 
+    def problems(self) -> list[str]:
+        """What went wrong in a failed run, in lines, without a traceback; empty where nothing did."""
+        try:
+            text = self.failure_file.read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            text = ""
+            with suppress(UserError):
+                text = str((self.metrics() or {}).get("failure") or "")
+        # A traceback stands below a blank line.
+        return [line.removeprefix("augcam: ") for line in takewhile(str.strip, text.splitlines())]
+
     def why(self) -> str:
         """The first line of what went wrong in a failed run; empty where nothing did."""
-        try:
-            lines = self.failure_file.read_text(encoding="utf-8", errors="replace").splitlines()
-        except OSError:
-            lines = []
-            with suppress(UserError):
-                lines = str((self.metrics() or {}).get("failure") or "").splitlines()
-        return lines[0].removeprefix("augcam: ") if lines else ""
+        return next(iter(self.problems()), "")
 
     def _is_held(self) -> bool:
         if self._lock_file.is_symlink() or not self._lock_file.is_file():

@@ -285,11 +285,14 @@ class Watch(threading.Thread):
             for job, state in states.items()
             if state in ("finished", "failed") and job.path not in self._announced
         }
+        # Until a job has begun, the folders may all be removed in the end: what they say is told here.
+        kept = any(job.config_file.is_file() for job in states)
         for job, state in ended.items():
             self._announced.add(job.path)
             if state == "failed":
-                why = self.why(job, state)
-                print_line(f"failed   {job.path.name}: {why}\n         {self.log_of(job)}")
+                more = [str(self.log_of(job))] if kept else job.problems()[1:]
+                lines = [f"failed   {job.path.name}: {self.why(job, state)}", *more]
+                print_line("\n         ".join(lines))
         if ended:
             print_line(self.progress(states))
 
