@@ -1,11 +1,13 @@
 """The run's speed: time in training steps and their batches, and no other time."""
 
 import time
+from collections.abc import Sequence
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
+from tensorboard.plugins.custom_scalar.layout_pb2 import Chart, Layout
 from tensorboard.plugins.custom_scalar.metadata import CONFIG_SUMMARY_TAG
+from torch.utils.tensorboard.summary import custom_scalars
 
 from augcam.data.datasets.shapes import CLASSES
 from augcam.data.loader import AugmentedBatches
@@ -79,6 +81,27 @@ def test_every_line_of_the_dashboard_is_there_and_has_a_chart_of_its_own(tmp_pat
     main = {chart.margin.series[0].value for chart in layout.category[0].chart}
     split = "val" if holdout else "train"
     assert main == {f"{split}/accuracy", f"{split}/loss"}
+
+
+def drawn(charts: Sequence[Chart]) -> list[str]:
+    """Titles of margin charts in the order in which TensorBoard 2.21 draws them.
+
+    As `_insertItem` of its page's `tf-category-paginated-view` does it: a chart is two nodes, one for
+    each kind of chart, and goes before the node that has its number.
+    """
+    nodes: list[str] = []
+    for number, chart in enumerate(charts):
+        nodes[number:number] = [f"multiline {chart.title}", f"margin {chart.title}"]
+    return [node.removeprefix("margin ") for node in nodes if node.startswith("margin ")]
+
+
+@pytest.mark.parametrize("validates", [True, False])
+def test_the_dashboard_is_drawn_in_the_order_of_the_classes(validates):
+    """It began with the last class, and with the loss: the last margin chart is drawn first."""
+    written = custom_scalars(history.layout(CLASSES, validates)).value[0].tensor.string_val[0]
+    main, *by_class = Layout.FromString(written).category
+    assert [title.partition(":")[0] for title in drawn(main.chart)] == ["accuracy", "loss"]
+    assert [drawn(category.chart) for category in by_class] == [list(CLASSES)] * validates
 
 
 def test_a_short_epoch_is_logged_at_its_own_pace(tmp_path, recwarn):

@@ -134,22 +134,34 @@ def epoch_line(row: Mapping[str, float], epochs: int, images_per_second: float) 
 
 
 def layout(classes: Sequence[str], validates: bool) -> dict[str, dict[str, list[Any]]]:
-    """The charts of TensorBoard's Custom scalars page: loss, accuracy, and the accuracy of each class.
+    """The charts of TensorBoard's Custom scalars page: accuracy, loss, and the accuracy of each class.
 
     TensorBoard gives a run one colour and smooths lines. A margin chart has a line and a shaded band,
     and shows the numbers as they are: validation is the line, and the band reaches to training. A chart
     of its own for each class keeps the runs' colours apart, and its band is empty.
     """
     if not validates:
-        return {"AugCAM": {name: _margin(f"train/{name}") for name in ("accuracy", "loss")}}
+        main = {name: _margin(f"train/{name}") for name in ("accuracy", "loss")}
+        return {"AugCAM": _drawn_in_order(main)}
     of_each = {name: _margin(f"val/accuracy_class/{name}") for name in classes}
-    return {
-        "AugCAM": {
-            f"{name}: validation, shaded to training": _margin(f"val/{name}", f"train/{name}")
-            for name in ("accuracy", "loss")
-        },
-        "validation accuracy of each class": of_each,
+    main = {
+        f"{name}: validation, shaded to training": _margin(f"val/{name}", f"train/{name}")
+        for name in ("accuracy", "loss")
     }
+    return {
+        "AugCAM": _drawn_in_order(main),
+        "validation accuracy of each class": _drawn_in_order(of_each),
+    }
+
+
+def _drawn_in_order(charts: dict[str, list[Any]]) -> dict[str, list[Any]]:
+    """Margin charts as TensorBoard must read them to draw them in this order: the last one first.
+
+    Each chart is two nodes of its page, and it puts chart k in front of its k-th node (`_insertItem` of
+    `tf-category-paginated-view`). That is between the two nodes of chart k - 1, of which a margin chart
+    is the second.
+    """
+    return dict(reversed(charts.items()))
 
 
 def _margin(line: str, band: str = "") -> list[Any]:
