@@ -52,7 +52,7 @@ MEAN, STD = (120 / 255,) * 3, (60 / 255,) * 3  # of all networks' normalization
 # Twice what the audit itself calls nothing. A cue that moves fewer of the other classes' images has not
 LEARNED = 0.4
 COMMANDS = ("train", "measure", "table", "time", "pictures", "tagged")
-FIRST_SEED = {"development": 1000, "measurement": 5000}
+FIRST_SEED = {"development": 1000, "measurement": 9000}
 
 
 def designs(which: Which) -> list[Design]:

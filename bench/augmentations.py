@@ -4,7 +4,7 @@
     AUGCAM_DATA=../shared/data python bench/augmentations.py --words    # words only, not times
 
 What stands above the marker of the page is written by hand. What each did in our study is read from the
-report of that study, docs/example-report. Costs are microseconds an image in one
+report of that study, docs/examples/cifar10. Costs are microseconds an image in one
 thread, of the fastest of seven repeats over 300 images of CIFAR-10, which a busy machine disturbs
 least; that of a mix is for a batch of 128 on the CPU, the fastest of 30.
 """
@@ -28,7 +28,7 @@ from augcam.viz.grid import captioned_grid
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "augmentations.md"
 PICTURE = ROOT / "docs" / "images" / "augmentations.png"
-STUDY = ROOT / "docs" / "example-report" / "report.md"
+STUDY = ROOT / "docs" / "examples" / "cifar10" / "report.md"
 MARKER = "<!-- from here on by bench/augmentations.py -->"
 ARXIV = re.compile(r"arXiv (\d{4}\.\d{5})")
 DRAWS = 5
@@ -141,7 +141,7 @@ def page(micros: dict[str, str], measured_on: str) -> str:
         "*In our study: the test accuracy less that of `none`, in points, with its 95% interval and "
         "adjusted p; the intervals and verdicts of all hold at once on 95% of pages (Bonferroni, Holm). "
         "Then the classes that differ: of all that are named, at most 5% are expected to be chance "
-        "(Benjamini and Hochberg). From [its report](example-report/report.md): "
+        "(Benjamini and Hochberg). From [its report](examples/cifar10/report.md): "
         f"{study.partition('. ')[0]}. A dash: not part of it.*", "",
         *heading("`aug=`", "what it is", "transforms", "in our study", "µs an image"),
     ]  # fmt: skip

@@ -5,9 +5,9 @@ images of other classes become this class, beyond the matched control", and Holm
 classes and all interventions, so that on 95% of pages on which no intervention moves more than that
 none is called one. Beyond the test a shortcut has to be small or the same everywhere:
 
-- a *patch* of at most 1/15 of the image that carries the class into other images, wherever it is; or a
-  larger region at one place whose *average* over the class carries it too: a tag, a line, a watermark is
-  the same in every image, an object is not;
+- a *patch* at one place whose *average* over the class carries the class into other images too: a tag,
+  a line, a watermark is the same in every image, an object is not; or one of at most 1/15 of the image
+  that is elsewhere in each image;
 - a *property* of the whole image that gives the class away almost by itself: of the neighbours of its
   typical images in that property, at least 60% are of the class.
 
@@ -29,11 +29,11 @@ from augcam.statistics import LEVEL
 
 Verdict = Literal["no_sign", "look", "context", "shortcut", "undecided"]
 
-# A patch of at most this share of the image is small, whatever is on it.
+# What moves is a tag only up to this share of the image.
 SMALL = 1 / 15
 
-# A larger region is a tag only where its average carries the class, and never beyond this share: the
-# average of half an image is still an object's colour at its usual place.
+# What stays at one place is a tag only where its average carries the class, and never beyond this share:
+# the average of half an image is still an object's colour at its usual place.
 LARGEST_TAG = 1 / 6
 
 # Setting the amplitude of each frequency hands on some of the object's own outline too.
@@ -74,12 +74,10 @@ class Decision:
 
 
 def is_tag(patch: Patch) -> bool:
-    """Whether a patch is too small or too much the same to be the object."""
-    if patch.area <= SMALL:
-        return True
-    if patch.area > LARGEST_TAG or patch.averaged is None:
-        return False
-    return patch.averaged >= patch.effect.follow_rate / 2
+    """Whether a patch is too much the same, or where it moves too small, to be the object."""
+    if patch.averaged is None:
+        return patch.area <= SMALL
+    return patch.area <= LARGEST_TAG and patch.averaged >= patch.effect.follow_rate / 2
 
 
 def apart(placement: Placement) -> str:

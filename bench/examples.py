@@ -1,0 +1,67 @@
+"""The example reports: two studies of drawn shapes from their commands to docs/examples.
+
+    python bench/examples.py run outputs/examples     # started again, it goes on where it was
+    python bench/examples.py keep outputs/examples    # their pages, to docs/examples/NAME
+
+Of the ten shapes the bowtie is the hourglass on its side (`data.orientation_pair=true`), so that it is
+known which classes a large rotation must hurt. docs/examples/cifar10 has its commands at its end.
+"""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from sweeps import ROOT, sweeps
+
+from augcam.cli.errors import reported
+from augcam.errors import UserError
+
+BUDGET = "experiment=quickstart data.orientation_pair=true"
+SEEDS = "seed=1,2,3,4,5"
+STUDIES = {
+    "shapes": "aug=none,flip,rotate,cutout",
+    "rotation": "aug=rotate aug.rotate.p=1 aug.rotate.limit=0,45,90,180",
+}
+EVALUATED = "n=250"  # test images
+
+
+def run(folder: str) -> int:
+    """Train the studies, evaluate their runs and write their reports."""
+    status = sweeps(BUDGET, SEEDS, STUDIES, folder)
+    for name in STUDIES if status == 0 else ():
+        for command in (
+            ["evaluate", f"run={folder}/{name}", EVALUATED], ["report", f"{folder}/{name}"],
+        ):  # fmt: skip
+            status = status or subprocess.call([sys.executable, "-m", "augcam", *command])
+    return status
+
+
+def keep(folder: str) -> int:
+    """Copy the pages of the studies; raises UserError where there is none."""
+    for name in STUDIES:
+        pages = Path(folder, name)
+        kept = ROOT / "docs" / "examples" / name
+        if not (pages / "report.html").is_file():
+            raise UserError(f"{pages}: there is no report.html; run the studies first")
+        shutil.rmtree(kept, ignore_errors=True)
+        shutil.copytree(pages / "figures", kept / "figures")
+        for page in ("report.html", "report.md", "runs.csv"):
+            shutil.copy(pages / page, kept / page)
+    return 0
+
+
+def main(arguments: Sequence[str]) -> int:
+    match arguments:
+        case ["run", folder]:
+            return run(folder)
+        case ["keep", folder]:
+            return keep(folder)
+    print(__doc__, file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    with reported():
+        sys.exit(main(sys.argv[1:]))
