@@ -18,7 +18,7 @@ from sweeps import ROOT, sweeps
 from augcam.cli.errors import reported
 from augcam.errors import UserError
 
-BUDGET = "experiment=quickstart data.orientation_pair=true"
+BUDGET = "experiment=quickstart trainer.max_epochs=5 data.orientation_pair=true"
 SEEDS = "seed=1,2,3,4,5"
 STUDIES = {
     "shapes": "aug=none,flip,rotate,cutout",
