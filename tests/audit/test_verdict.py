@@ -9,12 +9,11 @@ from augcam.audit.verdict import decide
 EFFECT = Effect(0.9, 0.02, 1e-9, 64)
 
 
-def patch(area: float, averaged: float | None) -> Patch:
+def patch(area: float, averaged: float | None, at_edge: bool = True) -> Patch:
     """A part that carries the class into 90% of other images; it moves where it has no average."""
     fixed, place = averaged is not None, Region((0, 0, 4, 4))
-    return Patch(
-        EFFECT, fixed, place if fixed else None, np.arange(8), [place], 1.0, averaged, area
-    )
+    region = place if fixed else None
+    return Patch(EFFECT, fixed, region, np.arange(8), [place], 1.0, averaged, area, at_edge)
 
 
 @pytest.mark.parametrize(
@@ -26,6 +25,9 @@ def patch(area: float, averaged: float | None) -> Patch:
         (patch(0.12, averaged=0.5), "shortcut"),
         (patch(0.12, averaged=0.4), "no_sign"),
         (patch(0.2, averaged=0.9), "no_sign"),
+        # Objects that are alike overlap in the middle.
+        (patch(0.06, averaged=0.9, at_edge=False), "shortcut"),
+        (patch(0.07, averaged=0.9, at_edge=False), "no_sign"),
         # Elsewhere in each image: small, or it may be the object.
         (patch(0.06, averaged=None), "shortcut"),
         (patch(0.07, averaged=None), "no_sign"),

@@ -457,7 +457,9 @@ def test_a_layer_that_has_no_part_in_the_logits_is_refused(images):
         ([-1] * 8, "Target -1 is not a class"),
         ([0] * 7, r"shape \(7,\).*\(8,\), or \(8, 2\)"),
         (torch.zeros(8, 3, dtype=torch.int64), r"shape \(8, 3\)"),
-        (torch.zeros(8), "integer"),
+        (torch.zeros(8), "integer class indices, not torch.float32"),
+        (torch.zeros(8, dtype=torch.bool), "not torch.bool"),
+        (torch.zeros(8, dtype=torch.complex64), "not torch.complex64"),
         (["cat"] * 8, "class indices"),
     ],
 )
@@ -467,13 +469,14 @@ def test_wrong_targets_are_refused(model, images, targets, problem):
 
 
 @pytest.mark.parametrize(
-    "images",
+    ("images", "words"),
     [
-        torch.zeros(3, 32, 32),
-        torch.zeros(2, 3, 32, 32, dtype=torch.uint8),
-        torch.zeros(0, 3, 32, 32),
+        (torch.zeros(3, 32, 32), r"not \(3, 32, 32\) float32"),
+        (torch.zeros(2, 3, 32, 32, dtype=torch.uint8), r"not \(2, 3, 32, 32\) uint8"),
+        (torch.zeros(0, 3, 32, 32), "the batch is empty"),
+        ([[0.0]], "not list"),
     ],
 )
-def test_wrong_images_are_refused(model, images):
-    with pytest.raises(UserError):
+def test_wrong_images_are_refused(model, images, words):
+    with pytest.raises(UserError, match=words):
         explain(model, images)

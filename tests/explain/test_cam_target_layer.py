@@ -194,3 +194,7 @@ def test_the_search_leaves_the_model_as_it_was():
     )
     assert torch.equal(state, torch.random.get_rng_state())
     assert all(module.training and not module._forward_hooks for module in model.modules())
+
+
+def test_a_compiled_network_has_the_layer_of_the_network_itself():
+    assert target_layer(torch.compile(resnet(CLASSES, width=8)), (32, 32)) == "layer4"

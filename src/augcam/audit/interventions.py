@@ -147,6 +147,7 @@ class Patch:
         averaged: follow rate of the mean of the carriers' pixels: a tag is the same in all of them and
             survives, an object does not. None where it moves.
         area: share of the image.
+        at_edge: whether the place reaches the outermost sixteenth of the image; False where it moves.
     """
 
     effect: Effect
@@ -157,6 +158,7 @@ class Patch:
     share: float
     averaged: float | None
     area: float
+    at_edge: bool = False
 
 
 def find_patch(
@@ -242,9 +244,10 @@ def _fixed(
     receivers = random.choice(others, PAIRS // 2, replace=len(others) < PAIRS // 2)
     averaged = paste(mean[None], subject.images[receivers], mask[None])
     follows = subject.ask(averaged).argmax(1) == target
+    deep = max(1, min(subject.size) // 16)
     return Patch(
         tested, True, region, carriers, places, float(carries.mean()), float(follows.mean()),
-        float(mask.mean()),
+        float(mask.mean()), at_edge=bool(mask.sum() > mask[deep:-deep, deep:-deep].sum()),
     )  # fmt: skip
 
 

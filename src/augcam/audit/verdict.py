@@ -6,8 +6,9 @@ classes and all interventions, so that on 95% of pages on which no intervention 
 none is called one. Beyond the test a shortcut has to be small or the same everywhere:
 
 - a *patch* at one place whose *average* over the class carries the class into other images too: a tag,
-  a line, a watermark is the same in every image, an object is not; or one of at most 1/15 of the image
-  that is elsewhere in each image;
+  a line, a watermark is the same in every image, an object is not; beyond 1/15 of the image it has to
+  reach the edge, as objects that are alike overlap in the middle. Or a patch of at most 1/15 that is
+  elsewhere in each image;
 - a *property* of the whole image that gives the class away almost by itself: of the neighbours of its
   typical images in that property, at least 60% are of the class.
 
@@ -29,7 +30,7 @@ from augcam.statistics import LEVEL
 
 Verdict = Literal["no_sign", "look", "context", "shortcut", "undecided"]
 
-# What moves is a tag only up to this share of the image.
+# What moves, or lies in the middle, is a tag only up to this share of the image.
 SMALL = 1 / 15
 
 # What stays at one place is a tag only where its average carries the class, and never beyond this share:
@@ -77,7 +78,8 @@ def is_tag(patch: Patch) -> bool:
     """Whether a patch is too much the same, or where it moves too small, to be the object."""
     if patch.averaged is None:
         return patch.area <= SMALL
-    return patch.area <= LARGEST_TAG and patch.averaged >= patch.effect.follow_rate / 2
+    largest = LARGEST_TAG if patch.at_edge else SMALL
+    return patch.area <= largest and patch.averaged >= patch.effect.follow_rate / 2
 
 
 def apart(placement: Placement) -> str:

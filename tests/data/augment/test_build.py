@@ -286,6 +286,13 @@ def test_classes_that_cannot_be_are_refused_in_one_line(keys, words):
         assert word in line
 
 
+def test_of_many_classes_the_first_ten_are_listed():
+    names = [f"kind {number}" for number in range(11)]
+    with pytest.raises(UserError) as refused:
+        build_pipeline({"flip": FLIP | {"classes": ["cat"]}}, 1, classes=lambda: names)
+    assert str(refused.value).endswith("classes: " + ", ".join(names[:10]) + ", ...")
+
+
 def test_only_a_whole_entry_can_be_kept_to_classes():
     choice = {"_target_": "albumentations.OneOf", "transforms": [FLIP | {"classes": ["cat"]}]}
     with pytest.raises(UserError, match=r"aug\.one\.transforms\.0\.classes: only a whole entry"):

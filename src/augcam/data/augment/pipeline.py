@@ -52,7 +52,6 @@ class Pipeline:
             for where, value in _non_finite(transform):
                 raise UserError(f"aug.{name}.{where}={value}: a finite number is needed")
         self.transforms = dict(transforms)
-        self.seed = seed
         self.only = {name: frozenset(labels) for name, labels in (only or {}).items()}
         self._steps = tuple(self.transforms.values())
         self._labels = tuple(self.only.get(name) for name in self.transforms)
