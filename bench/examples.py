@@ -13,29 +13,29 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from sweeps import ROOT, sweeps
-
 from augcam.cli.errors import reported
 from augcam.errors import UserError
 
-BUDGET = "experiment=quickstart trainer.max_epochs=5 data.orientation_pair=true"
+ROOT = Path(__file__).parents[1]
+
+BUDGET = "experiment=quickstart data.orientation_pair=true hydra.launcher.n_jobs=-1"
 SEEDS = "seed=1,2,3,4,5"
 STUDIES = {
-    "shapes": "aug=none,flip,rotate,cutout",
     "rotation": "aug=rotate aug.rotate.p=1 aug.rotate.limit=0,45,90,180",
+    "shapes": "aug=none,flip,rotate,cutout",
 }
-EVALUATED = "n=250"  # test images
+EVALUATED = ("n=100", "samples=20")  # test images
 
 
 def run(folder: str) -> int:
-    """Train the studies, evaluate their runs and write their reports."""
-    status = sweeps(BUDGET, SEEDS, STUDIES, folder)
-    for name in STUDIES if status == 0 else ():
-        for command in (
-            ["evaluate", f"run={folder}/{name}", EVALUATED], ["report", f"{folder}/{name}"],
-        ):  # fmt: skip
-            status = status or subprocess.call([sys.executable, "-m", "augcam", *command])
-    return status
+    """Train the studies, evaluate their runs and write their reports; the first status that is not 0."""
+    for name, words in STUDIES.items():
+        sweep = f"{folder}/{name}"
+        train = ["train", "-m", *BUDGET.split(), *words.split(), SEEDS, f"sweep.dir={sweep}"]
+        for command in (train, ["evaluate", f"run={sweep}", *EVALUATED], ["report", sweep]):
+            if status := subprocess.call([sys.executable, "-m", "augcam", *command]):
+                return status
+    return 0
 
 
 def keep(folder: str) -> int:

@@ -6,8 +6,12 @@ import random
 import pytest
 import torch
 
+from augcam.config.compose import compose
+from augcam.config.schema import plain, validate
 from augcam.errors import UserError
 from augcam.runs.finished_run import load_network
+from augcam.runs.run_folder import RunFolder
+from augcam.training import resume
 from augcam.training.module import Classifier
 from tests.training.conftest import same, tiny_run, weights
 
@@ -171,3 +175,26 @@ def test_a_config_that_is_not_the_checkpoints_is_refused(tmp_path, died_in_epoch
     folder = died_in_epoch(tmp_path / "run", 3)
     with pytest.raises(UserError, match=r"seed=7: .*last.ckpt was trained with 1"):
         tiny_run(folder.path, "seed=7")
+
+
+@pytest.mark.parametrize(
+    ("steps", "between", "refused"), [(5, True, True), (5, False, False), (-1, True, False)]
+)
+def test_a_run_limited_in_steps_goes_on_from_within_an_epoch_alone(
+    tmp_path, monkeypatch, caplog, steps, between, refused
+):
+    config = validate(compose(["data=shapes", f"trainer.max_steps={steps}"]))
+    saved = {
+        "config": plain(config),
+        "loops": {"fit_loop": {"epoch_loop.batch_progress": {"is_last_batch": between}}},
+        "callbacks": {"Recorder": {"history": []}},  # nothing validated: no best.ckpt is missed
+    }
+    path = tmp_path / "last.ckpt"
+    monkeypatch.setattr(resume, "newest_checkpoint", lambda folder: (path, saved))
+    if refused:
+        with pytest.raises(UserError, match="stopped between two epochs"):
+            resume.resume_point(RunFolder(tmp_path), config)
+        return
+    with caplog.at_level(logging.INFO):
+        assert resume.resume_point(RunFolder(tmp_path), config) == path
+    assert caplog.messages == [f"going on from {path}"]
