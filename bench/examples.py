@@ -18,7 +18,7 @@ from augcam.errors import UserError
 
 ROOT = Path(__file__).parents[1]
 
-BUDGET = "experiment=quickstart data.orientation_pair=true hydra.launcher.n_jobs=-1"
+BUDGET = "experiment=quickstart data.orientation_pair=true hydra.launcher.n_jobs=2"
 SEEDS = "seed=1,2,3,4,5"
 STUDIES = {
     "rotation": "aug=rotate aug.rotate.p=1 aug.rotate.limit=0,45,90,180",

@@ -107,7 +107,7 @@ def test_a_run_killed_before_its_first_last_checkpoint_says_that_it_starts_anew(
     folder.last.unlink()  # best.ckpt is written first
     with caplog.at_level(logging.WARNING):
         tiny_run(folder.path)
-    assert "starting from the first epoch" in caplog.text
+    assert f"{folder}: stopped before the first last.ckpt was written" in caplog.text
     assert same(weights(folder.last), weights(whole.last))
 
 
