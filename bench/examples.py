@@ -1,7 +1,7 @@
-"""The example reports: two studies of drawn shapes from their commands to docs/examples.
+"""The example report of drawn shapes, from its commands to docs/examples.
 
     python bench/examples.py run outputs/examples     # started again, it goes on where it was
-    python bench/examples.py keep outputs/examples    # their pages, to docs/examples/NAME
+    python bench/examples.py keep outputs/examples    # its page, to docs/examples/NAME
 
 Of the ten shapes the bowtie is the hourglass on its side (`data.orientation_pair=true`), so that it is
 known which classes a large rotation must hurt. docs/examples/cifar10 has its commands at its end.
@@ -22,7 +22,6 @@ BUDGET = "experiment=quickstart data.orientation_pair=true hydra.launcher.n_jobs
 SEEDS = "seed=1,2,3,4,5"
 STUDIES = {
     "rotation": "aug=rotate aug.rotate.p=1 aug.rotate.limit=0,45,90,180",
-    "shapes": "aug=none,flip,rotate,cutout",
 }
 EVALUATED = ("n=100", "samples=20")  # test images
 

@@ -24,8 +24,8 @@ def test_the_pages_of_each_study_are_kept_in_place_of_older_ones(tmp_path, place
         (tmp_path / "run" / name / "figures").mkdir(parents=True)
         for file in ("report.html", "report.md", "runs.csv", "figures/a.png"):
             (tmp_path / "run" / name / file).write_text(f"{name} {file}")
-    (place / "shapes" / "figures").mkdir(parents=True)
-    (place / "shapes" / "figures" / "old.png").touch()
+    (place / "rotation" / "figures").mkdir(parents=True)
+    (place / "rotation" / "figures" / "old.png").touch()
     assert examples.main(["keep", str(tmp_path / "run")]) == 0
     kept = {str(path.relative_to(place)): path for path in place.rglob("*") if path.is_file()}
     assert len(kept) == 4 * len(examples.STUDIES)
@@ -33,7 +33,9 @@ def test_the_pages_of_each_study_are_kept_in_place_of_older_ones(tmp_path, place
 
 
 def test_a_study_without_a_report_is_refused_in_words(tmp_path, place):
-    with pytest.raises(UserError, match=r"shapes: there is no report.html; run the studies first"):
+    with pytest.raises(
+        UserError, match=r"rotation: there is no report.html; run the studies first"
+    ):
         examples.main(["keep", str(tmp_path)])
     assert not place.exists()
 
