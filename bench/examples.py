@@ -20,25 +20,32 @@ ROOT = Path(__file__).parents[1]
 
 BUDGET = "experiment=quickstart data.orientation_pair=true hydra.launcher.n_jobs=2"
 SEEDS = "seed=1,2,3,4,5"
+# What varies, and the label of the group that the others are compared with.
 STUDIES = {
-    "rotation": "aug=rotate aug.rotate.p=1 aug.rotate.limit=0,45,90,180",
+    "rotation": (
+        "aug=rotate aug.rotate.p=1 aug.rotate.limit=0,45,90,180",
+        "rotate, aug.rotate.limit=0",
+    ),
 }
 EVALUATED = ("n=100", "samples=20")  # test images
 
 
 def run(folder: str) -> int:
     """Train the studies, evaluate their runs and write their reports; the first status that is not 0."""
-    for name, words in STUDIES.items():
+    for name, (words, baseline) in STUDIES.items():
         sweep = f"{folder}/{name}"
-        train = ["train", "-m", *BUDGET.split(), *words.split(), SEEDS, f"sweep.dir={sweep}"]
-        for command in (train, ["evaluate", f"run={sweep}", *EVALUATED], ["report", sweep]):
+        for command in (
+            ["train", "-m", *BUDGET.split(), *words.split(), SEEDS, f"sweep.dir={sweep}"],
+            ["evaluate", f"run={sweep}", *EVALUATED],
+            ["report", sweep, f"baseline={baseline}"],
+        ):
             if status := subprocess.call([sys.executable, "-m", "augcam", *command]):
                 return status
     return 0
 
 
 def keep(folder: str) -> int:
-    """Copy the pages of the studies; raises UserError where there is none."""
+    """Copy the pages of the studies, without where they lay; raises UserError where there is none."""
     for name in STUDIES:
         pages = Path(folder, name)
         kept = ROOT / "docs" / "examples" / name
@@ -47,7 +54,8 @@ def keep(folder: str) -> int:
         shutil.rmtree(kept, ignore_errors=True)
         shutil.copytree(pages / "figures", kept / "figures")
         for page in ("report.html", "report.md", "runs.csv"):
-            shutil.copy(pages / page, kept / page)
+            text = (pages / page).read_text(encoding="utf-8")
+            (kept / page).write_text(text.replace(str(pages.resolve()), name), encoding="utf-8")
     return 0
 
 

@@ -23,7 +23,7 @@ def test_the_pages_of_each_study_are_kept_in_place_of_older_ones(tmp_path, place
     for name in examples.STUDIES:
         (tmp_path / "run" / name / "figures").mkdir(parents=True)
         for file in ("report.html", "report.md", "runs.csv", "figures/a.png"):
-            (tmp_path / "run" / name / file).write_text(f"{name} {file}")
+            (tmp_path / "run" / name / file).write_text(f"{tmp_path}/run/{name} {file}")
     (place / "rotation" / "figures").mkdir(parents=True)
     (place / "rotation" / "figures" / "old.png").touch()
     assert examples.main(["keep", str(tmp_path / "run")]) == 0
@@ -42,7 +42,7 @@ def test_a_study_without_a_report_is_refused_in_words(tmp_path, place):
 
 @pytest.mark.parametrize("name", examples.STUDIES)
 def test_the_studies_are_requests_that_train_py_takes(name):
-    words = [w for w in examples.STUDIES[name].split() if "," not in w]
+    words = [w for w in examples.STUDIES[name][0].split() if "," not in w]
     config = compose([*examples.BUDGET.split(), *words])
     assert config.data.orientation_pair
 

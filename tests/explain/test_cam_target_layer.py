@@ -1,6 +1,7 @@
 """`auto` finds the right layer of each architecture, and the map there is pytorch-grad-cam's."""
 
 import math
+from typing import cast
 
 import pytest
 import pytorch_grad_cam
@@ -197,4 +198,5 @@ def test_the_search_leaves_the_model_as_it_was():
 
 
 def test_a_compiled_network_has_the_layer_of_the_network_itself():
-    assert target_layer(torch.compile(resnet(CLASSES, width=8)), (32, 32)) == "layer4"
+    compiled = cast(nn.Module, torch.compile(resnet(CLASSES, width=8)))
+    assert target_layer(compiled, (32, 32)) == "layer4"
