@@ -63,6 +63,18 @@ def test_dots_stand_in_order_with_their_intervals():
     assert points(bars[0])[:, 1].tolist() == [0, 0]
 
 
+@pytest.mark.parametrize("label", ["none", "rotate, aug.rotate.limit=180, aug.rotate.p=1"])
+def test_what_the_dots_measure_can_be_read_however_long_the_baselines_name_is(label):
+    dots = [Dot(label, 0.0, None, [0.0], "#0072b2")]
+    figure = figures.dots_figure(dots, f"test accuracy, points against {label}", reference=0.0)
+    figure_array(figure)
+    words = figure.axes[0].xaxis.label
+    drawn = words.get_window_extent()
+    assert words.get_text().split() == f"test accuracy, points against {label}".split()
+    assert figure.bbox.x0 <= drawn.x0
+    assert drawn.x1 <= figure.bbox.x1
+
+
 def _cells(figure: Figure) -> tuple[np.ndarray, list[str]]:
     axes = figure.axes[0]
     return np.asarray(axes.images[0].get_array()), [text.get_text() for text in axes.texts]

@@ -98,7 +98,9 @@ def dots_figure(dots: Sequence[Dot], what: str, reference: float | None = None) 
         reference: where a line stands, the baseline.
     """
     longest = max(len(dot.label) for dot in dots)
-    figure, axes = _figure(max(4.9, 3.4 + 0.075 * longest), 0.75 + 0.32 * len(dots))
+    lines = textwrap.wrap(what, 44)  # what the axis has room for, beside labels of any length
+    height = 0.75 + 0.32 * len(dots) + 0.18 * (len(lines) - 1)
+    figure, axes = _figure(max(4.9, 3.4 + 0.075 * longest), height)
     if reference is not None:
         axes.axvline(reference, color=_SOFT, linewidth=1, linestyle=(0, (4, 3)))
     for y, dot in enumerate(dots):
@@ -108,7 +110,7 @@ def dots_figure(dots: Sequence[Dot], what: str, reference: float | None = None) 
         # White rings, on the full dot too.
         axes.plot(dot.values, [y] * len(dot.values), "o", ms=5, mfc="white", mec=dot.color, mew=1.2)
     axes.set_yticks(range(len(dots)), [dot.label for dot in dots])
-    axes.set(xlabel=what, ylim=(len(dots) - 0.4, -0.6))
+    axes.set(xlabel="\n".join(lines), ylim=(len(dots) - 0.4, -0.6))
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x", alpha=0.25)
     axes.spines["left"].set_visible(False)
