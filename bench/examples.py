@@ -15,6 +15,7 @@ from pathlib import Path
 
 from augcam.cli.errors import reported
 from augcam.errors import UserError
+from augcam.runs.run_folder import RunFolder
 
 ROOT = Path(__file__).parents[1]
 
@@ -52,7 +53,7 @@ def keep(folder: str) -> int:
         if not (pages / "report.html").is_file():
             raise UserError(f"{pages}: there is no report.html; run the studies first")
         shutil.rmtree(kept, ignore_errors=True)
-        shutil.copytree(pages / "figures", kept / "figures")
+        shutil.copytree(RunFolder(pages).figures, RunFolder(kept).figures)
         for page in ("report.html", "report.md", "runs.csv"):
             text = (pages / page).read_text(encoding="utf-8")
             (kept / page).write_text(text.replace(str(pages.resolve()), name), encoding="utf-8")
