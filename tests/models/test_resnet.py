@@ -56,6 +56,16 @@ def test_only_the_wide_last_stage_is_a_matrix_product(width, kind):
     assert type(network.layer3[0].conv2) is nn.Conv2d
 
 
+@pytest.mark.parametrize("init", ["he", "torch"])
+def test_a_seed_begins_with_the_weights_that_it_has_without_matrix_products(init, monkeypatch):
+    torch.manual_seed(1)
+    with_products = resnet(10, init=init).state_dict()
+    monkeypatch.setattr("augcam.models.resnet.MANY_CHANNELS", 10**9)
+    torch.manual_seed(1)
+    for name, value in resnet(10, init=init).state_dict().items():
+        torch.testing.assert_close(with_products[name], value, rtol=0, atol=0)
+
+
 def test_float32_takes_the_convolution_itself():
     images, layer = torch.randn(2, 16, 4, 4), MatrixConv2d(16, 8, 3, padding=1, bias=False)
     expected = nn.functional.conv2d(images, layer.weight, padding=1)

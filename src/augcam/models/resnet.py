@@ -13,7 +13,7 @@ from torchvision.models.resnet import BasicBlock, ResNet
 WHITENED = 24
 
 # With so many channels on so few cells, a CPU's bf16 convolution takes most of its time for the gradient
-# of the weights: 40 ms for 128 images, where the same matrix product takes 7 (AMX, two cores).
+# of the weights, and far more than the same matrix product does: docs/performance.md.
 MANY_CHANNELS, FEW_CELLS = 512, 16
 
 
@@ -92,8 +92,11 @@ def resnet(
     for block in network.layer4 if width * 8 >= MANY_CHANNELS else []:
         for name in ("conv1", "conv2"):
             plain = getattr(block, name)
-            channels = plain.in_channels, plain.out_channels
-            setattr(block, name, MatrixConv2d(*channels, 3, plain.stride, padding=1, bias=False))
+            shape = plain.in_channels, plain.out_channels, 3, plain.stride
+            # Without weights of its own: a seed begins with those that it always began with.
+            matrix = nn.utils.skip_init(MatrixConv2d, *shape, padding=1, bias=False)
+            matrix.weight = plain.weight
+            setattr(block, name, matrix)
     head = nn.Linear(width * 8, num_classes)
     network.fc = nn.Sequential(nn.Dropout(dropout), head) if dropout else head
     if init == "torch":
