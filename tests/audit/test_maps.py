@@ -7,11 +7,12 @@ from torch import nn
 
 from augcam.audit.clusters import clusters
 from augcam.audit.interventions import Region
-from augcam.audit.maps import EvidenceMaps, evidence_maps
+from augcam.audit.maps import EvidenceMaps, evidence_maps, randomised, randomised_maps
 from augcam.audit.places import border_region, placements
 from augcam.audit.subject import Subject
 from augcam.audit.verdict import apart
 from augcam.explain.cam import Status
+from augcam.models.resnet import resnet
 
 SIZE = (32, 32)
 
@@ -86,6 +87,51 @@ def test_maps_that_do_not_depend_on_the_class_set_none_apart():
     found = placements(maps_at(places), np.repeat([0, 1, 2], 30), [0, 1, 2], seed=0)
     assert [apart(one) for one in found.values()] == [""] * 3
     assert all(p > 0.05 for one in found.values() for p in one.p.values())
+
+
+def test_what_networks_that_know_nothing_do_as_well_sets_no_class_apart():
+    places = [(0, 7)] * 30 + anywhere(60)
+    labels = np.repeat([0, 1, 2], 30)
+    in_a_corner = [maps_at([(7, 0)] * 20)] + [maps_at(anywhere(20, seed)) for seed in range(19)]
+    found = placements(maps_at(places), labels, [0, 1, 2], 0, in_a_corner)[0]
+    assert found.p_random["corner"] == pytest.approx(2 / 21)
+    assert apart(found) == ""
+    assert found.corner_random == pytest.approx(1 / 20, abs=0.01)
+    elsewhere = [maps_at(anywhere(20, seed)) for seed in range(20)]
+    found = placements(maps_at(places), labels, [0, 1, 2], 0, elsewhere)[0]
+    assert found.p_random["corner"] == pytest.approx(1 / 21)
+    assert "upper right corner" in apart(found)
+
+
+def test_randomised_weights_are_the_same_numbers_dealt_anew_and_end_with_the_context():
+    torch.manual_seed(0)
+    network = resnet(10, width=8, blocks=(1, 1, 1, 1)).eval()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    inputs = torch.randn(16, 3, 32, 32)
+    answers = network(inputs)
+    with randomised(network, inputs, seed=1):
+        assert not network.training
+        assert not torch.allclose(network(inputs), answers)
+        for name, value in network.named_parameters():
+            if value.ndim > 1:
+                assert not torch.equal(value, before[name])
+                assert torch.equal(value.flatten().sort()[0], before[name].flatten().sort()[0])
+    after = network.state_dict()
+    assert all(torch.equal(after[name], value) for name, value in before.items())
+    assert torch.equal(network(inputs), answers)
+    assert not network.training
+
+
+def test_the_maps_of_randomised_networks_are_of_the_same_images_and_layer():
+    torch.manual_seed(0)
+    images = np.random.default_rng(0).integers(0, 256, (20, 32, 32, 3), dtype=np.uint8)
+    network = resnet(2, width=8, blocks=(1, 1, 1, 1)).eval()
+    subject = Subject(network, images, np.arange(20) % 2, None, ("a", "b"), (0.5,) * 3, (0.3,) * 3)
+    one, two = (randomised_maps(subject, "layer3", seed=3) for _ in range(2))
+    assert len(one) == 20
+    assert {(maps.layer, maps.cells.shape) for maps in one} == {("layer3", (20, 8, 8))}
+    assert not np.array_equal(one[0].cells, one[1].cells)
+    assert all(np.array_equal(a.cells, b.cells) for a, b in zip(one, two, strict=True))
 
 
 def test_two_ways_of_looking_are_two_clusters_with_their_share_and_accuracy():

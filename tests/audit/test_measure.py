@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from augcam.audit import audit
 from augcam.data.datasets.base import ImageSet
@@ -78,6 +79,36 @@ def test_a_small_part_that_is_the_object_itself_is_no_shortcut():
     assert audit(Known(tag=True), replace(images, masks=elsewhere), **PLAIN).classes[0].verdict == (
         "shortcut"
     )
+
+
+def test_a_part_that_is_elsewhere_in_each_image_is_named_whole_wherever_it_is():
+    class Roaming(Known):
+        """Goes by a white square of 7 pixels anywhere, the more, the more of it there is."""
+
+        def forward(self, images):
+            logits = super().forward(images)
+            white = (images[:, 1:2] > 0.95).float()
+            logits[:, 0] += 60 * (F.avg_pool2d(white, 7, 1).amax((1, 2, 3)) - 0.5).clamp(0)
+            return logits
+
+    images = stripes(300, tagged=False)
+    # Every place on the grid of windows, and between them.
+    places = np.random.default_rng(5).integers(0, 26, (300, 2))
+    assert isinstance(images.images, np.ndarray)
+    for image, label, (top, left) in zip(images.images, images.labels, places, strict=True):
+        if label == 0:
+            image[top : top + 7, left : left + 7] = 255
+    found = audit(Roaming(tag=False), images, **PLAIN).classes[0]
+    assert found.verdict == "shortcut"
+    assert found.patch is not None
+    assert not found.patch.fixed
+    assert len(found.patch.regions) >= 8
+    for carrier, region in zip(found.patch.carriers, found.patch.regions, strict=True):
+        top, left, bottom, right = region.box
+        assert top <= places[carrier][0]
+        assert left <= places[carrier][1]
+        assert bottom >= places[carrier][0] + 7
+        assert right >= places[carrier][1] + 7
 
 
 def test_a_tag_that_the_network_ignores_is_none():

@@ -114,23 +114,10 @@ def elsewhere(donors: np.ndarray) -> np.ndarray:
     return np.roll(donors, (height // 2, width // 2), axis=(1, 2))
 
 
-def scan(
-    subject: Subject, target: int, donors: np.ndarray, receivers: np.ndarray, regions: list[Region]
-) -> np.ndarray:
-    """The target's probability where each region of each donor is pasted into its receiver.
-
-    Args:
-        donors, receivers: int (D,), numbers of images.
-
-    Returns:
-        float32 (D, R).
-    """
+def scan(subject: Subject, donor: int, receiver: int, regions: list[Region]) -> np.ndarray:
+    """The logits where each region of image `donor` is pasted into image `receiver`: float32 (R, C)."""
     masks = np.stack([region.mask(subject.size) for region in regions])
-    found = []
-    for donor, receiver in zip(donors, receivers, strict=True):
-        pasted = np.where(masks[..., None], subject.images[donor], subject.images[receiver])
-        found.append(probabilities(subject.ask(pasted))[:, target])
-    return np.stack(found)
+    return subject.ask(paste(subject.images[donor][None], subject.images[receiver][None], masks))
 
 
 @dataclass(frozen=True)
@@ -147,7 +134,7 @@ class Patch:
         averaged: follow rate of the mean of the carriers' pixels: a tag is the same in all of them and
             survives, an object does not. None where it moves.
         area: share of the image.
-        at_edge: whether the place reaches the outermost sixteenth of the image; False where it moves.
+        at_edge: whether the place reaches the outermost eighth of the image; False where it moves.
     """
 
     effect: Effect
@@ -182,12 +169,22 @@ def find_patch(
     squares = windows(subject.size)
     regions = [*squares, *borders(subject.size), *extra]
     first = random.choice(others, len(donors), replace=len(others) < len(donors))
-    heat = scan(subject, target, donors, first, regions)
+    logits = np.stack(
+        [
+            scan(subject, donor, receiver, regions)
+            for donor, receiver in zip(donors, first, strict=True)
+        ]
+    )
+    heat = probabilities(logits)[..., target]
     areas = np.array([r.mask(subject.size).mean() for r in regions])
     small = areas <= _LARGEST
 
     fixed = _fixed(subject, target, donors, others, regions, np.where(small, heat, 0), random)
-    moving = _moving(subject, target, donors, others, squares, heat[:, : len(squares)], random)
+    carry = heat[:, : len(squares)].max(1) > 0.5
+    moving = _moving(
+        subject, target, donors[carry], first[carry], others, squares,
+        margins(logits[carry][:, : len(squares)], target), float(carry.mean()), random,
+    )  # fmt: skip
     if fixed is None or moving is None:
         return fixed or moving
     # What stays in its place explains more than what does not, if it does as much.
@@ -200,20 +197,35 @@ def find_patch(
 def _moving(
     subject: Subject,
     target: int,
-    donors: np.ndarray,
+    carriers: np.ndarray,
+    receivers: np.ndarray,
     others: np.ndarray,
     regions: list[Region],
-    heat: np.ndarray,
+    evidence: np.ndarray,
+    share: float,
     random: np.random.Generator,
 ) -> Patch | None:
-    best = heat.argmax(1)
-    carries = heat.max(1) > 0.5
-    if carries.sum() < LEAST_CARRIERS:
+    """The part of each carrier that carries the class, wherever it is; `evidence` is that of `scan`."""
+    if len(carriers) < LEAST_CARRIERS:
         return None
-    carriers, places = donors[carries], [regions[i] for i in best[carries]]
+    places = [
+        _settled(subject, target, carrier, receiver, regions[best])
+        for carrier, receiver, best in zip(carriers, receivers, evidence.argmax(1), strict=True)
+    ]
     tested = _test(subject, target, carriers, places, others, random)
     area = float(places[0].mask(subject.size).mean())
-    return Patch(tested, False, None, carriers, places, float(carries.mean()), None, area)
+    return Patch(tested, False, None, carriers, places, share, None, area)
+
+
+def _settled(subject: Subject, target: int, donor: int, receiver: int, region: Region) -> Region:
+    """The region moved by half the windows' step each way, where that adds evidence."""
+    top, left, bottom, right = region.box
+    height, width = subject.size
+    step = max(1, (bottom - top) // 4)
+    tops = sorted({min(max(0, top + by), height - bottom + top) for by in (-step, 0, step)})
+    lefts = sorted({min(max(0, left + by), width - right + left) for by in (-step, 0, step)})
+    moved = [Region((y, x, y + bottom - top, x + right - left)) for y in tops for x in lefts]
+    return moved[int(margins(scan(subject, donor, receiver, moved), target).argmax())]
 
 
 def _fixed(
@@ -244,7 +256,7 @@ def _fixed(
     receivers = random.choice(others, PAIRS // 2, replace=len(others) < PAIRS // 2)
     averaged = paste(mean[None], subject.images[receivers], mask[None])
     follows = subject.ask(averaged).argmax(1) == target
-    deep = max(1, min(subject.size) // 16)
+    deep = max(1, min(subject.size) // 8)
     return Patch(
         tested, True, region, carriers, places, float(carries.mean()), float(follows.mean()),
         float(mask.mean()), at_edge=bool(mask.sum() > mask[deep:-deep, deep:-deep].sum()),
@@ -324,7 +336,7 @@ def _fitted(
             trial = moved(box, side, -step * outward[side])
             if trial[2] - trial[0] < step or trial[3] - trial[1] < step:
                 continue
-            if gain(trial) >= 0.93 * full:
+            if gain(trial) >= 0.85 * full:
                 box, cutting = trial, True
     return Region(box)
 

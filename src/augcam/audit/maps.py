@@ -3,12 +3,16 @@
 A map is a reason to ask, not an answer: it proposes regions to the interventions, which decide.
 """
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import nn
+from torch.optim.swa_utils import update_bn
 
 from augcam.audit.subject import Subject
 from augcam.errors import UserError
@@ -16,6 +20,9 @@ from augcam.explain.cam import GradCAM, Status, page_layers
 
 # A map of fewer cells a side cannot tell a corner from the middle, where a finer layer can.
 _FINE = 7
+
+# Networks with random weights, and images of each: as many as p < 0.05 asks for.
+_RANDOMISED, _THEIR_IMAGES = 20, 64
 
 
 @dataclass(frozen=True)
@@ -89,6 +96,45 @@ def maps_of(subject: Subject, images: np.ndarray, labels: np.ndarray, layer: str
             status += found.status
             subject.count(len(part))
     return EvidenceMaps(layer, np.concatenate(cells), tuple(status), subject.size)
+
+
+def randomised_maps(subject: Subject, layer: str, seed: int) -> list[EvidenceMaps]:
+    """The maps of the same images by networks that know nothing, one of each.
+
+    What they have in common with the network's maps - the edge, where convolutions are padded, the
+    middle, where most windows overlap - is the architecture's and the images' doing (Adebayo, Gilmer,
+    Muelly, Goodfellow, Hardt, Kim, "Sanity checks for saliency maps", NeurIPS 2018).
+    """
+    random = np.random.default_rng([seed, 6])
+    count = min(_THEIR_IMAGES, len(subject.images))
+    which = np.sort(random.choice(len(subject.images), count, replace=False))
+    images = subject.images[which]
+    found = []
+    for _ in range(_RANDOMISED):
+        with randomised(subject.network, subject.normalized(images), int(random.integers(2**31))):
+            found.append(maps_of(subject, images, subject.predicted[which], layer))
+    return [one for one in found if one.usable.any()]
+
+
+@contextmanager
+def randomised(network: nn.Module, inputs: torch.Tensor, seed: int) -> Iterator[None]:
+    """Deal the weights of each tensor anew within it, for as long as the context lasts.
+
+    Args:
+        inputs: (B, 3, H, W), by which batch norms' statistics are made to fit the new weights.
+    """
+    kept = copy.deepcopy(network.state_dict())
+    generator = torch.Generator().manual_seed(seed)
+    try:
+        with torch.no_grad():
+            for weights in network.parameters():
+                if weights.ndim > 1:
+                    order = torch.randperm(weights.numel(), generator=generator)
+                    weights.copy_(weights.flatten()[order.to(weights.device)].view_as(weights))
+        update_bn([inputs], network)
+        yield
+    finally:
+        network.load_state_dict(kept)
 
 
 def _targets(predicted: np.ndarray) -> Sequence[int]:

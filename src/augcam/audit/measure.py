@@ -18,7 +18,7 @@ from augcam.audit.interventions import (
     drop_when_covered,
     find_patch,
 )
-from augcam.audit.maps import EvidenceMaps, evidence_maps
+from augcam.audit.maps import EvidenceMaps, evidence_maps, randomised_maps
 from augcam.audit.nuisance import PROPERTIES, follow, giving_away
 from augcam.audit.places import Placement, placements
 from augcam.audit.stability import Stability, stabilities
@@ -45,7 +45,7 @@ class ClassAudit:
         p: after Holm over all classes and interventions.
         evidence: mean share of the maps' evidence in the named region, over the class's images.
         clusters: of the class's maps, the largest first; empty where too few have positive evidence.
-        placement: where the maps lie beside those of other classes.
+        placement: where the maps lie beside those of other classes and of randomised networks.
         stability: how far the maps follow each geometric transform of the training pipeline.
         on_object: mean share of the maps' evidence on the object; None where there are no masks.
     """
@@ -192,7 +192,8 @@ def audit(
     ways: dict[int, list[Cluster]] = {c: [] for c in audited}
     placed: dict[int, Placement] = {}
     if maps is not None:
-        placed = placements(maps, subject.predicted, audited, seed)
+        untrained = randomised_maps(subject, maps.layer, seed)
+        placed = placements(maps, subject.predicted, audited, seed, untrained)
         ways = {c: _clusters(subject, maps, c) for c in audited}
     moves: dict[int, dict[str, Stability]] = {}
     if maps is not None and transforms:

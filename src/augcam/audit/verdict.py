@@ -13,8 +13,9 @@ none is called one. Beyond the test a shortcut has to be small or the same every
   typical images in that property, at least 60% are of the class.
 
 A class of which no intervention finds anything is still worth a *look* where its maps lie at the edge or
-in one corner far more than those of the other classes do. The factors were set on development networks,
-none of whose honest classes reached them; bench/audit.py says how many honest classes are called so.
+in one corner far more than those of the other classes do, and more than those of any network with
+randomised weights. The factors were set on development networks, none of whose honest classes reached
+them; bench/audit.py says how many honest classes are called so.
 
 What moves predictions but is neither is *context*: it comes with the class in the data, as the sky with
 planes, and whether to allow it is for people to decide.
@@ -89,7 +90,8 @@ def apart(placement: Placement) -> str:
         ("the border", placement.border, placement.border_others, _BORDER),
     ):
         key = "border" if name == "the border" else "corner"
-        if placement.p[key] < LEVEL and share >= factor * others:
+        alone = placement.p[key] < LEVEL and placement.p_random.get(key, 0) < LEVEL
+        if alone and share >= factor * others:
             return (
                 f"{share:.0%} of the evidence lies in {name}, and of other classes' {others:.0%}; no "
                 "intervention moves predictions"
