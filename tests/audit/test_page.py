@@ -80,6 +80,15 @@ def test_the_page_has_verdict_pictures_and_a_command_and_loads_nothing(result, t
     assert "<b>red</b>" not in page
 
 
+def test_where_the_training_command_is_not_known_the_augmentation_alone_is_named(result, tmp_path):
+    path = tmp_path / "audit.html"
+    write_audit_page(path, tmp_path / "audit", result, title="a", summary="b", recorded=None)
+    page = path.read_text(encoding="utf-8")
+    assert "The augmentation, as <code>train.py</code> takes it" in page
+    assert "+aug.crop_away=" in page
+    assert "python train.py" not in page
+
+
 def test_the_gallery_has_every_image_with_its_numbers(result):
     html = gallery(result)
     found = re.search(r'<script type="application/json" id="samples">(.*?)</script>', html)

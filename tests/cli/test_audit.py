@@ -23,10 +23,14 @@ def folder(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="module")
-def normalisation(folder):
+def normalisation_of(folder):
     recorded = json.loads((folder / "metrics.json").read_text())["normalize"]
     return [f"{name}={','.join(map(str, recorded[name]))}" for name in ("mean", "std")]
+
+
+@pytest.fixture(scope="module")
+def normalisation(folder):
+    return normalisation_of(folder)
 
 
 def test_a_run_is_audited(folder, capfd):
@@ -44,14 +48,21 @@ def test_a_run_is_audited(folder, capfd):
     assert all(name in page for name in written["classes"])
 
 
-def test_a_network_of_another_place_gets_the_verdicts_that_its_run_gets(
-    folder, normalisation, tmp_path, capfd
-):
-    main(["audit", f"run={folder}", "n=60"])
+def test_a_network_of_another_place_gets_the_verdicts_that_its_run_gets(tmp_path, capfd):
+    network = ["data=shapes", "data.train_size=3100", "data.test_size=300", "data.holdout=100",
+               "model=resnet10", "model.width=16", "model.whiten=true"]  # fmt: skip
+    folder = tmp_path / "run"
+    train([*network, "data.batch_size=64", "trainer.max_epochs=3", "aug=none", "preview.samples=0",
+           "explain.images=3", "trainer.accelerator=cpu"], folder)  # fmt: skip
+    main(["audit", f"run={folder}"])
     weights = f"weights={folder}/checkpoints/last.ckpt"
-    main(["audit", *NETWORK, weights, *normalisation, "n=60", f"out={tmp_path}/audited"])
+    others = normalisation_of(folder)
+    main(["audit", *network, weights, *others, f"out={tmp_path}/audited"])
     of_the_run = json.loads((folder / "audit.json").read_text())
     assert json.loads((tmp_path / "audited" / "audit.json").read_text()) == of_the_run
+    # Equal because both were decided, and not because neither had learnt anything.
+    decided = [one for one in of_the_run["classes"].values() if one["verdict"] != "undecided"]
+    assert len(decided) >= 8
     page = (tmp_path / "audited" / "audit.html").read_text(encoding="utf-8")
     assert "What resnet10 recognises each class by" in page
     assert "weights of last.ckpt, on shapes" in page

@@ -72,3 +72,9 @@ def test_nothing_is_executed_from_the_file_of_weights(files, tmp_path, capsys):
     with pytest.raises(UserError, match=r"evil.pt: not a file of weights"):
         main([*NETWORK, f"weights={tmp_path}/evil.pt", f"images={files}/*.png"])
     assert "executed" not in capsys.readouterr().out
+
+
+def test_a_file_without_a_layers_weight_is_refused(files, tmp_path):
+    torch.save({"classifier.bias": torch.zeros(3)}, tmp_path / "bias.pt")
+    with pytest.raises(UserError, match=r"bias.pt: no layer's weight among its 1 tensors"):
+        main([*NETWORK, f"weights={tmp_path}/bias.pt", f"images={files}/*.png"])

@@ -1,5 +1,6 @@
 """audit.html: the verdicts, the pictures behind them, what to do, and every image."""
 
+import shlex
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
@@ -91,13 +92,18 @@ def _what_to_do(
     added = advice.overrides(one, size, there)
     if not added:
         return ""
-    intro = (
-        "**What to do.** Take the cue out of the data, or train without it and audit again:"
+    decide = (
+        "Take the cue out of the data, or train without it and audit again"
         if one.verdict == "shortcut"
-        else "**What to do.** Decide whether the network may use it: where it is to work, does the "
-        "context come with the class? If not, train without it and audit again:"
+        else "Decide whether the network may use it: where it is to work, does the context come with "
+        "the class? If not, train without it and audit again"
     )
-    return f"{intro}\n\n{commands([advice.command(recorded or ['...'], added)])}"
+    if recorded is None:  # how it was trained is not known
+        return (
+            f"**What to do.** {decide}. The augmentation, as `train.py` takes it:\n\n"
+            f"{commands([shlex.join(added)])}"
+        )
+    return f"**What to do.** {decide}:\n\n{commands([advice.command(recorded, added)])}"
 
 
 def _section(result: Audit, label: int, one: ClassAudit, folder: Path, to_do: str) -> Section:

@@ -44,7 +44,10 @@ def load_network_from_file(
             its outputs.
     """
     state = read_weights(weights)
-    outputs = next(len(v) for n, v in reversed(state.items()) if n.endswith("weight") and v.ndim)
+    heads = [len(v) for n, v in state.items() if n.endswith("weight") and v.ndim]
+    if not heads:
+        raise UserError(f"weights={weights}: no layer's weight among its {len(state)} tensors")
+    outputs = heads[-1]
     names = tuple(classes) or tuple(f"class {number}" for number in range(outputs))
     if len(names) != outputs:
         raise UserError(f"weights={weights}: {outputs} classes, but {len(names)} names are given")
