@@ -1,6 +1,7 @@
 """`augcam audit`: verdicts in words and in audit.json, and bad input."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -46,6 +47,18 @@ def test_a_run_is_audited(folder, capfd):
     page = (folder / "audit.html").read_text(encoding="utf-8")
     assert "60 test images" in page
     assert all(name in page for name in written["classes"])
+
+
+def test_of_a_sweep_every_finished_run_is_audited(folder, tmp_path, capfd):
+    for name in ("a", "b", "unfinished"):
+        shutil.copytree(folder, tmp_path / name)
+    for name in ("a", "b", "unfinished"):
+        (tmp_path / name / "audit.json").unlink(missing_ok=True)
+    (tmp_path / "unfinished" / "metrics.json").unlink()
+    main(["audit", f"run={tmp_path}", "n=60"])
+    written = {path.parent.name for path in tmp_path.rglob("audit.json")}
+    assert written == {"a", "b"}
+    assert f"2/2  {tmp_path}/b" in capfd.readouterr().out
 
 
 def test_a_network_of_another_place_gets_the_verdicts_that_its_run_gets(tmp_path, capfd):

@@ -14,7 +14,7 @@ from augcam.cli import foreign
 from augcam.cli.arguments import options
 from augcam.config.model import IMAGENET_MEAN, IMAGENET_STD
 from augcam.errors import UserError
-from augcam.runs.run_folder import RunFolder
+from augcam.runs.run_folder import RunFolder, run_or_sweep
 from augcam.viz.terminal import progress_bars
 from augcam.viz.words import listed
 
@@ -31,6 +31,8 @@ there is named. Writes DIR/audit.html, a page with pictures of each verdict and 
 DIR/audit.json. docs/audit.md has the verdicts' meaning and their error rates.
 
   augcam audit run=DIR
+  augcam audit run=SWEEP             every finished run of a sweep: augcam report then says which
+                                     augmentation leaves which class without a shortcut
   augcam audit run=DIR n=2000        more of the test images
 
 A classifier that was not trained here, on images that it has not seen (model=... --help says more):
@@ -65,7 +67,7 @@ class Asked(BaseModel):
 class Options(Asked):
     """What `augcam audit` can be asked for."""
 
-    run: Annotated[Path, Field(description="folder of the run")]
+    run: Annotated[Path, Field(description="folder of the run, or of a sweep")]
 
 
 class ForeignOptions(Asked):
@@ -90,11 +92,17 @@ def main(arguments: Sequence[str]) -> None:
     if foreign.is_asked_for(arguments):
         _audit_file(arguments)
     else:
-        _audit_run(options(Options, arguments, USAGE))
+        asked = options(Options, arguments, USAGE)
+        folders = run_or_sweep(asked.run)
+        for number, folder in enumerate(folders, start=1):
+            if len(folders) > 1:
+                get_console().print(
+                    f"{number}/{len(folders)}  {folder}", soft_wrap=True, markup=False
+                )
+            _audit_run(asked, folder)
 
 
-def _audit_run(asked: Options) -> None:
-    folder = RunFolder(asked.run)
+def _audit_run(asked: Asked, folder: RunFolder) -> None:
     config = folder.config()  # is it a run at all? before torch is imported
     folder.require_writable()
 

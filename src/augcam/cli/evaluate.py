@@ -10,7 +10,7 @@ from rich import get_console
 from augcam.cli.arguments import options
 from augcam.data.cifar10c import STANDARD, Cifar10C, open_cifar10c
 from augcam.evaluation import Checkpoint, kept, measure_run
-from augcam.runs.run_folder import RunFolder, run_folders
+from augcam.runs.run_folder import RunFolder, run_or_sweep
 from augcam.viz.terminal import progress_bars
 from augcam.viz.words import listed
 
@@ -48,10 +48,7 @@ def main(arguments: list[str]) -> None:
     settings = asked.model_dump(exclude={"run", "corruptions"})
     if asked.corruptions:
         settings["official"] = _looked_through(asked.corruptions)
-    folders = [RunFolder(asked.run)]
-    if not folders[0].config_file.is_file():  # a sweep
-        below = [run for run in run_folders(asked.run) if run.state() == "finished"]
-        folders = below or folders
+    folders = run_or_sweep(asked.run)
     for number, folder in enumerate(folders, start=1):
         if len(folders) > 1:
             get_console().print(f"{number}/{len(folders)}  {folder}", soft_wrap=True, markup=False)

@@ -300,6 +300,14 @@ def run_folders(
         below[:] = sorted(name for name in below if not name.startswith("."))
 
 
+def run_or_sweep(folder: Path) -> list[RunFolder]:
+    """The run of this folder, or the finished runs of the sweep below it; itself if there are none."""
+    run = RunFolder(folder)
+    if run.config_file.is_file():
+        return [run]
+    return [one for one in run_folders(folder) if one.state() == "finished"] or [run]
+
+
 def _without_nan(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _without_nan(child) for key, child in value.items()}
