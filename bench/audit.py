@@ -4,7 +4,7 @@
     python bench/audit.py measure measurement    # an audit of each, kept beside them
     python bench/audit.py table measurement
     python bench/audit.py time                   # 1,000 images with a ResNet18
-    python bench/audit.py pictures               # of docs/audit.md
+    python bench/audit.py pictures development   # two of docs/audit.md
     python bench/audit.py tagged --folder DIR    # CIFAR-10 as folders, one class with a tag
 
 `train` and `measure` go on where they were stopped, and stop by themselves after `--minutes`. The cues
@@ -50,6 +50,7 @@ TRAINING = {"shapes": (3000, 6), "cifar10": (6000, 5)}  # images, epochs
 IMAGES = 1000  # audited
 MEAN, STD = (120 / 255,) * 3, (60 / 255,) * 3  # of all networks' normalization
 # Twice what the audit itself calls nothing. A cue that moves fewer of the other classes' images has not
+# been learned.
 LEARNED = 0.4
 COMMANDS = ("train", "measure", "table", "time", "pictures", "tagged")
 FIRST_SEED = {"development": 1000, "measurement": 9000}
@@ -204,8 +205,8 @@ def measure(which: Which, folder: Path, minutes: float) -> None:
                 continue
             fits = overlap if CUES[design.cue].family == "place" else covered
             content["classes"][one.name]["overlaps"] = [
-                fits(region.box, boxes[i])
-                for region, i in zip(one.patch.regions, one.patch.carriers.tolist(), strict=True)
+                fits(region.box, boxes[result.numbers[i]])
+                for region, i in zip(one.patch.regions, one.patch.carriers, strict=True)
             ]
         content["seconds"] = time.perf_counter() - start
         path.with_suffix(".part").write_text(json.dumps(content))
@@ -435,7 +436,7 @@ def pictures(which: Which, folder: Path) -> None:
         wanted.discard(key)
         given = given_to_others(result, label)
         assert given is not None  # a shortcut is one of something
-        name = f"audit_{(design.cue or 'natural').replace(' ', '_')}.png"
+        name = f"audit_{design.cue.replace(' ', '_')}.png"
         save_png(_beside(of_the_class(result, label), given), Path("docs/images") / name)
         print(name, design, sentence(result.classes[label], result.subject.size))
 

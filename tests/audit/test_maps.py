@@ -34,6 +34,11 @@ def anywhere(count: int, seed: int = 0) -> list[tuple[int, int] | None]:
     return [tuple(place) for place in np.random.default_rng(seed).integers(2, 6, (count, 2))]
 
 
+# Eight maps of each of three classes by each of twenty networks that know nothing.
+FEW = np.repeat([0, 1, 2], 8)
+UNTRAINED = [(maps_at(anywhere(24, seed)), FEW) for seed in range(20)]
+
+
 def test_a_map_is_a_density_and_a_mass_its_part():
     maps = maps_at([(0, 0), (7, 7), None])
     which = np.arange(3)
@@ -73,7 +78,7 @@ def test_the_map_lies_where_the_network_takes_its_evidence():
 def test_a_class_whose_maps_lie_in_a_corner_is_apart_and_no_other_is():
     places = [(0, 7)] * 30 + anywhere(60)
     labels = np.repeat([0, 1, 2], 30)
-    found = placements(maps_at(places), labels, [0, 1, 2], seed=0)
+    found = placements(maps_at(places), labels, [0, 1, 2], 0, UNTRAINED)
     assert found[0].which == "upper right"
     assert found[0].corner > 0.9 > 0.1 > found[0].corner_others
     assert found[0].alike == pytest.approx(1)
@@ -84,7 +89,7 @@ def test_a_class_whose_maps_lie_in_a_corner_is_apart_and_no_other_is():
 def test_maps_that_do_not_depend_on_the_class_set_none_apart():
     corners = [(0, 0), (0, 7), (7, 0), (7, 7)]
     places = [corners[i] for i in np.random.default_rng(1).integers(0, 4, 90)]
-    found = placements(maps_at(places), np.repeat([0, 1, 2], 30), [0, 1, 2], seed=0)
+    found = placements(maps_at(places), np.repeat([0, 1, 2], 30), [0, 1, 2], 0, UNTRAINED)
     assert [apart(one) for one in found.values()] == [""] * 3
     assert all(p > 0.05 for one in found.values() for p in one.p.values())
 
@@ -92,15 +97,29 @@ def test_maps_that_do_not_depend_on_the_class_set_none_apart():
 def test_what_networks_that_know_nothing_do_as_well_sets_no_class_apart():
     places = [(0, 7)] * 30 + anywhere(60)
     labels = np.repeat([0, 1, 2], 30)
-    in_a_corner = [maps_at([(7, 0)] * 20)] + [maps_at(anywhere(20, seed)) for seed in range(19)]
-    found = placements(maps_at(places), labels, [0, 1, 2], 0, in_a_corner)[0]
+    # On images of the class itself: what networks do with those of other classes says nothing.
+    of_it = (maps_at([(7, 0)] * 8 + anywhere(16)), FEW)
+    of_another = (maps_at(anywhere(8) + [(7, 0)] * 8 + anywhere(8)), FEW)
+    found = placements(maps_at(places), labels, [0, 1, 2], 0, [of_it, *UNTRAINED[1:]])[0]
     assert found.p_random["corner"] == pytest.approx(2 / 21)
     assert apart(found) == ""
     assert found.corner_random == pytest.approx(1 / 20, abs=0.01)
-    elsewhere = [maps_at(anywhere(20, seed)) for seed in range(20)]
-    found = placements(maps_at(places), labels, [0, 1, 2], 0, elsewhere)[0]
+    found = placements(maps_at(places), labels, [0, 1, 2], 0, [of_another, *UNTRAINED[1:]])[0]
     assert found.p_random["corner"] == pytest.approx(1 / 21)
     assert "upper right corner" in apart(found)
+    # One without maps has no evidence anywhere.
+    dead = (maps_at([None] * 24), FEW)
+    found = placements(maps_at(places), labels, [0, 1, 2], 0, [dead] * 20)[0]
+    assert found.p_random["corner"] == pytest.approx(1 / 21)
+    assert found.corner_random is None
+
+
+def test_among_many_classes_one_can_still_be_apart():
+    places = [(0, 7)] * 20 + anywhere(600)
+    labels = np.repeat(np.arange(31), 20)
+    random = [(maps_at(anywhere(62, seed)), np.repeat(np.arange(31), 2)) for seed in range(20)]
+    found = placements(maps_at(places), labels, list(range(31)), 0, random)
+    assert [c for c in found if apart(found[c])] == [0]
 
 
 def test_randomised_weights_are_the_same_numbers_dealt_anew_and_end_with_the_context():
@@ -116,10 +135,20 @@ def test_randomised_weights_are_the_same_numbers_dealt_anew_and_end_with_the_con
             if value.ndim > 1:
                 assert not torch.equal(value, before[name])
                 assert torch.equal(value.flatten().sort()[0], before[name].flatten().sort()[0])
+    assert_as_before(network, before)
+    assert torch.equal(network(inputs), answers)
+    # Whatever happens meanwhile.
+    with pytest.raises(RuntimeError), randomised(network, torch.randn(16, 4, 32, 32), seed=1):
+        pass
+    assert_as_before(network, before)
+
+
+def assert_as_before(network, before):
     after = network.state_dict()
     assert all(torch.equal(after[name], value) for name, value in before.items())
-    assert torch.equal(network(inputs), answers)
-    assert not network.training
+    assert not any(module.training for module in network.modules())
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    assert {module.momentum for module in norms} == {0.1}
 
 
 def test_the_maps_of_randomised_networks_are_of_the_same_images_and_layer():
@@ -127,11 +156,14 @@ def test_the_maps_of_randomised_networks_are_of_the_same_images_and_layer():
     images = np.random.default_rng(0).integers(0, 256, (20, 32, 32, 3), dtype=np.uint8)
     network = resnet(2, width=8, blocks=(1, 1, 1, 1)).eval()
     subject = Subject(network, images, np.arange(20) % 2, None, ("a", "b"), (0.5,) * 3, (0.3,) * 3)
-    one, two = (randomised_maps(subject, "layer3", seed=3) for _ in range(2))
+    both = sorted(set(subject.predicted.tolist()))
+    one, two = (randomised_maps(subject, "layer3", both, seed=3) for _ in range(2))
+    count = sum(min(8, int((subject.predicted == c).sum())) for c in both)
     assert len(one) == 20
-    assert {(maps.layer, maps.cells.shape) for maps in one} == {("layer3", (20, 8, 8))}
-    assert not np.array_equal(one[0].cells, one[1].cells)
-    assert all(np.array_equal(a.cells, b.cells) for a, b in zip(one, two, strict=True))
+    assert {(maps.layer, maps.cells.shape) for maps, _ in one} == {("layer3", (count, 8, 8))}
+    assert all(len(labels) == count for _, labels in one)
+    assert not np.array_equal(one[0][0].cells, one[1][0].cells)
+    assert all(np.array_equal(a.cells, b.cells) for (a, _), (b, _) in zip(one, two, strict=True))
 
 
 def test_two_ways_of_looking_are_two_clusters_with_their_share_and_accuracy():

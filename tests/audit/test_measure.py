@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from augcam.audit import audit
+from augcam.audit.subject import Subject
 from augcam.data.datasets.base import ImageSet
 from augcam.errors import UserError
 
@@ -98,17 +99,79 @@ def test_a_part_that_is_elsewhere_in_each_image_is_named_whole_wherever_it_is():
     for image, label, (top, left) in zip(images.images, images.labels, places, strict=True):
         if label == 0:
             image[top : top + 7, left : left + 7] = 255
-    found = audit(Roaming(tag=False), images, **PLAIN).classes[0]
+    result = audit(Roaming(tag=False), images, **PLAIN)
+    found = result.classes[0]
     assert found.verdict == "shortcut"
     assert found.patch is not None
     assert not found.patch.fixed
     assert len(found.patch.regions) >= 8
-    for carrier, region in zip(found.patch.carriers, found.patch.regions, strict=True):
+    where = places[result.numbers[found.patch.carriers]]
+    for (its_top, its_left), region in zip(where, found.patch.regions, strict=True):
         top, left, bottom, right = region.box
-        assert top <= places[carrier][0]
-        assert left <= places[carrier][1]
-        assert bottom >= places[carrier][0] + 7
-        assert right >= places[carrier][1] + 7
+        assert top <= its_top
+        assert left <= its_left
+        assert bottom >= its_top + 7
+        assert right >= its_left + 7
+
+
+class Bright(Known):
+    """Goes by the stripes, and names class 0 the more readily, the brighter the image."""
+
+    def __init__(self, weight: float) -> None:
+        super().__init__(tag=False)
+        self.weight = weight
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        logits = super().forward(images)
+        logits[:, 0] += self.weight * (images.mean((1, 2, 3)) - 0.48).clamp(0)
+        return logits
+
+
+@pytest.mark.parametrize(("lifted", "verdict"), [(70, "shortcut"), (12, "context")])
+def test_a_brightness_that_the_network_goes_by_is_named(lifted, verdict):
+    images = stripes(450, tagged=False)
+    assert isinstance(images.images, np.ndarray)
+    random = np.random.default_rng(6)
+    means = random.normal(0, 18, 450) + lifted * (images.labels == 0)
+    changed = np.clip(images.images * 0.5 + 55 + means[:, None, None, None], 0, 255).astype(
+        np.uint8
+    )
+    found = audit(Bright(60), ImageSet(changed, images.labels), **PLAIN).to_json()["classes"][
+        "left"
+    ]
+    assert (found["verdict"], found["property"]) == (verdict, "brightness")
+    assert found["follow_rate"] > found["control_rate"] + 0.2
+
+
+def test_what_is_tried_on_few_images_is_counted_once_each():
+    images = stripes(54, tagged=True)
+    result = audit(Known(tag=True), images, **PLAIN)
+    found = result.classes[0]
+    assert found.verdict == "shortcut"
+    assert found.patch is not None
+    # Of the images of other classes half find the part, half test it.
+    others = int(((result.subject.predicted != 0) & (result.subject.labels != 0)).sum())
+    assert found.patch.effect.pairs == others - others // 2
+
+
+def test_the_images_are_shuffled_and_their_numbers_known():
+    images = stripes(90, tagged=False)
+    result = audit(Known(tag=False), images, images=60, **PLAIN)
+    assert sorted(result.numbers) != result.numbers.tolist()
+    assert np.array_equal(result.subject.images, images.images[result.numbers])
+    assert np.bincount(result.subject.labels).tolist() == [20, 20, 20]
+
+
+def test_of_images_nearly_all_of_one_class_a_good_network_has_learnt_and_a_constant_one_not():
+    labels = np.repeat([0, 1], [950, 50])
+    subject = Subject(Known(tag=False), np.zeros((1000, 32, 32, 3), np.uint8), labels, None, NAMES,
+                      (0.0,) * 3, (1.0,) * 3)  # fmt: skip
+    answers = labels.copy()
+    answers[:20], answers[-25:] = 1, 0  # 95.5% correct
+    subject.logits = np.eye(3, dtype=np.float32)[answers]
+    assert subject.has_learnt()
+    subject.logits = np.eye(3, dtype=np.float32)[np.zeros(1000, int)]
+    assert not subject.has_learnt()
 
 
 def test_a_tag_that_the_network_ignores_is_none():
@@ -141,6 +204,7 @@ def test_the_same_seed_says_the_same():
     ("images", "words"),
     [
         (ImageSet(np.zeros((4, 8, 8), np.uint8), np.zeros(4, int)), "is needed"),
+        (ImageSet(np.zeros((4, 8, 8, 3)), np.zeros(4, int)), "float64: uint8 is needed"),
         (ImageSet(np.zeros((4, 8, 8, 3), np.uint8), np.full(4, 7)), "3 classes have names"),
         (
             ImageSet(np.zeros((4, 8, 8, 3), np.uint8), np.zeros(4, int), np.zeros((4, 9, 9), bool)),

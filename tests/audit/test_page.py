@@ -17,6 +17,7 @@ from augcam.audit.interventions import Effect, Patch, Region
 from augcam.audit.measure import ClassAudit
 from augcam.audit.nuisance import PROPERTIES, GivesAway
 from augcam.audit.page import write_audit_page
+from augcam.audit.stability import Stability
 from augcam.audit.verdict import PropertyEffect
 from augcam.audit.words import place, sentence
 from augcam.config.compose import compose
@@ -109,7 +110,8 @@ def test_a_sentence_has_the_place_and_the_figures():
     patch = Patch(EFFECT, True, Region((0, 28, 4, 32)), np.arange(3), [], 1.0, 1.0, 16 / 1024)
     one = ClassAudit("ship", "shortcut", "", 100, patch, None, 0.5, 1e-9, evidence=0.83)
     said = sentence(one, SIZE)
-    assert "4x4 pixels in the upper right corner (rows 0 to 4, columns 28 to 32)" in said
+    assert "4x4 pixels in the upper right corner (rows 0 to 3, columns 28 to 31)" in said
+    assert "found in 100% of the images tried" in said
     assert "83% of the evidence on 1.6% of the image" in said
     assert 'say "ship" in 97%' in said
     assert "its control does in 2%" in said
@@ -118,7 +120,7 @@ def test_a_sentence_has_the_place_and_the_figures():
 
 
 def caused(patch: Patch | None, name: str) -> ClassAudit:
-    away = GivesAway(0.9, 0.01, np.arange(3))
+    away = GivesAway(0.9, 0.2, 0.01, np.arange(3))
     found = PropertyEffect(name, away, EFFECT, 0.5) if name else None
     return ClassAudit("ship", "shortcut", "", 100, patch, found)
 
@@ -140,6 +142,24 @@ def test_what_to_do_is_a_command_that_train_takes(name, there):
     assert words[:2] == ["python", "train.py"]
     before, after = validate(compose(base)), validate(compose(words[2:]))
     assert after.aug != before.aug
+
+
+def test_what_a_run_had_taken_out_stays_out_but_for_what_is_added():
+    added = advice.overrides(caused(None, "brightness"), SIZE, ())
+    line = advice.command(["~aug.flip", "~aug.brightness_contrast", "~hydra.x"], added)
+    config = validate(compose(shlex.split(line)[2:]))
+    assert shlex.split(line)[2:] == ["~aug.flip", *added]
+    assert "brightness_contrast" in config.aug
+    assert "flip" not in config.aug
+
+
+def test_maps_that_do_not_follow_are_unstable_and_those_that_never_move_are_not():
+    moves = {
+        "follows": Stability(0.9, 0.3, 1e-4, 20),
+        "does not": Stability(0.3, 0.3, 0.6, 20),
+        "is always there": Stability(0.95, 0.95, 0.6, 20),
+    }
+    assert replace(caused(None, "colour"), stability=moves).unstable == ["does not"]
 
 
 def test_a_part_at_the_edge_is_cropped_away_on_its_own_side():

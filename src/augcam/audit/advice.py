@@ -20,7 +20,7 @@ _JPEG = "+aug.jpeg={_target_: albumentations.ImageCompression, quality_range: [1
 _MOST_CROPPED = 0.25
 
 # Of the command that made a run: what named it and its folder, and does not belong to the next.
-_OF_ONE_RUN = ("hydra.", "name=", "~", "+hydra.")
+_OF_ONE_RUN = ("hydra.", "name=", "~hydra.", "+hydra.")
 
 
 def overrides(one: ClassAudit, size: tuple[int, int], there: Collection[str]) -> list[str]:
@@ -54,7 +54,9 @@ def command(recorded: Sequence[str], added: Sequence[str]) -> str:
     Args:
         recorded: the overrides that the run began with.
     """
-    kept = [one for one in recorded if not one.startswith(_OF_ONE_RUN)]
+    # What was taken out and is added now must not be taken out again.
+    back = tuple(f"~{one[1:].partition('@')[2].partition('=')[0]}" for one in added if "@" in one)
+    kept = [one for one in recorded if not one.startswith((*_OF_ONE_RUN, *back))]
     return " ".join(["python train.py", *map(shlex.quote, [*kept, *added])])
 
 

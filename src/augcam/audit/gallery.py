@@ -48,6 +48,7 @@ def _content(result: Audit) -> dict[str, Any]:
     region: list[float | None] = [None] * count
     border: list[float | None] = [None] * count
     status = [0] * count
+    predicted, confidence = subject.predicted.tolist(), subject.confidence.tolist()
     if maps is not None:
         usable = maps.usable[:count]
         at_border = maps.mass(every, border_region(subject.size).mask(subject.size)[None])
@@ -70,8 +71,8 @@ def _content(result: Audit) -> dict[str, Any]:
             {
                 "number": i,
                 "label": int(subject.labels[i]),
-                "predicted": int(subject.predicted[i]),
-                "confidence": round(float(subject.confidence[i]), 4),
+                "predicted": predicted[i],
+                "confidence": round(confidence[i], 4),
                 "cluster": int(cluster[i]),
                 "region": _rounded(region[i]),
                 "border": _rounded(border[i]),

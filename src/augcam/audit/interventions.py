@@ -5,7 +5,7 @@ to another. If the network names the donor's class once a small part of the dono
 and does not where pixels from elsewhere in the same donor are pasted there, that part carries the class.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import stats
@@ -21,6 +21,9 @@ LEAST_CARRIERS = 3
 
 # A part that carries the class in more than this share of other images is no small thing.
 FOLLOWS = 0.2
+
+# Pixels of an image beyond which nothing is imputed.
+_MOST_IMPUTED = 512 * 512
 
 # Largest region that the search grows to, as a share of the image.
 _LARGEST = 0.25
@@ -52,7 +55,8 @@ class Effect:
     Attributes:
         follow_rate: share of the receivers that become the donor's class.
         control_rate: the same under the matched control.
-        p: of "at most `FOLLOWS` of the receivers follow, beyond the control", exact binomial.
+        p: that at most `FOLLOWS` of the receivers follow where their control does not, or that the
+            control moves as many: the larger of two exact binomial tests.
         pairs: receivers.
     """
 
@@ -65,13 +69,16 @@ class Effect:
 def effect(follows: np.ndarray, control: np.ndarray, level: float = FOLLOWS) -> Effect:
     """From bool (n,) each: whether the receiver becomes the class, with and under the control.
 
-    A receiver counts as moved where it follows and its control does not.
+    A receiver counts as moved where it follows and its control does not. Where the control alone moves
+    others, it has to move fewer (McNemar's exact test).
     """
-    moved = int((follows & ~control).sum())
+    moved, back = int((follows & ~control).sum()), int((control & ~follows).sum())
     n = len(follows)
-    p = float(stats.binomtest(moved, n, level, alternative="greater").pvalue) if n else 1.0
-    mean = float(follows.mean()) if n else 0.0
-    return Effect(mean, float(control.mean()) if n else 0.0, p, n)
+    if not n:
+        return Effect(0.0, 0.0, 1.0, 0)
+    tests = [(moved, n, level)] + [(moved, moved + back, 0.5)] * (moved + back > 0)
+    p = max(stats.binomtest(*test, alternative="greater").pvalue for test in tests)
+    return Effect(float(follows.mean()), float(control.mean()), float(p), n)
 
 
 def windows(size: tuple[int, int]) -> list[Region]:
@@ -125,12 +132,13 @@ class Patch:
     """A part of the image that carries a class.
 
     Attributes:
-        effect: on receivers that had no part in finding it.
+        effect: on receivers that had no part in finding it, of the parts of the carriers, by which it
+            was found.
         fixed: whether it is at the same place in all donors.
         region: that place; None where it moves.
         carriers: numbers of the donors whose part carries the class.
         regions: the place in each carrier.
-        share: carriers among the donors.
+        share: carriers among the donors that were tried.
         averaged: follow rate of the mean of the carriers' pixels: a tag is the same in all of them and
             survives, an object does not. None where it moves.
         area: share of the image.
@@ -168,30 +176,39 @@ def find_patch(
     """
     squares = windows(subject.size)
     regions = [*squares, *borders(subject.size), *extra]
-    first = random.choice(others, len(donors), replace=len(others) < len(donors))
+    # What is found with some receivers is tested with others.
+    others = random.permutation(others)
+    others, search = np.split(others, [-min(len(others) // 2, 2 * DONORS)])
+    first = np.resize(search, len(donors))
     logits = np.stack(
         [
             scan(subject, donor, receiver, regions)
             for donor, receiver in zip(donors, first, strict=True)
         ]
     )
-    heat = probabilities(logits)[..., target]
     areas = np.array([r.mask(subject.size).mean() for r in regions])
-    small = areas <= _LARGEST
+    heat = np.where(areas <= _LARGEST, probabilities(logits)[..., target], 0)
+    named = (logits.argmax(-1) == target) & (areas <= _LARGEST)
 
-    fixed = _fixed(subject, target, donors, others, regions, np.where(small, heat, 0), random)
-    carry = heat[:, : len(squares)].max(1) > 0.5
+    fixed = _fixed(subject, target, donors, search, others, regions, heat, named, random)
+    carry = named[:, : len(squares)].any(1)
     moving = _moving(
         subject, target, donors[carry], first[carry], others, squares,
         margins(logits[carry][:, : len(squares)], target), float(carry.mean()), random,
     )  # fmt: skip
     if fixed is None or moving is None:
         return fixed or moving
+    fixed, moving = _one_of_two(fixed), _one_of_two(moving)
     # What stays in its place explains more than what does not, if it does as much.
     better = fixed.effect.follow_rate * max(fixed.share, 1e-9) >= (
         0.7 * moving.effect.follow_rate * moving.share
     )
     return fixed if better else moving
+
+
+def _one_of_two(patch: Patch) -> Patch:
+    """The patch with Bonferroni's correction for the choice between two that were tested."""
+    return replace(patch, effect=replace(patch.effect, p=min(1.0, 2 * patch.effect.p)))
 
 
 def _moving(
@@ -232,28 +249,35 @@ def _fixed(
     subject: Subject,
     target: int,
     donors: np.ndarray,
+    search: np.ndarray,
     others: np.ndarray,
     regions: list[Region],
     heat: np.ndarray,
+    named: np.ndarray,
     random: np.random.Generator,
 ) -> Patch | None:
-    carry = heat > 0.5
+    """The part at one place that carries the class.
+
+    Args:
+        search, others: receivers to find it with, and to test it with.
+        heat: the class's probability, (D, R), and `named` whether it is the answer.
+    """
     # The best half of the donors: a cue need not be in every image.
     half = np.sort(heat, axis=0)[len(donors) // 2 :].mean(0)
     areas = np.array([r.mask(subject.size).mean() for r in regions])
     # Among regions that do as well, the smallest.
     near = np.flatnonzero(half >= 0.9 * half.max())
     chosen = int(near[np.lexsort((-half[near], areas[near]))[0]])
-    carries = carry[:, chosen]
+    carries = named[:, chosen]
     if carries.sum() < LEAST_CARRIERS:
         return None
     carriers = donors[carries]
-    region = _fitted(subject, target, carriers, others, regions[chosen], random)
+    region = _fitted(subject, target, carriers, search, regions[chosen], random)
     places = [region] * len(carriers)
     tested = _test(subject, target, carriers, places, others, random)
     mask = region.mask(subject.size)
     mean = subject.images[carriers].astype(np.float64).mean(0).round().astype(np.uint8)
-    receivers = random.choice(others, PAIRS // 2, replace=len(others) < PAIRS // 2)
+    receivers = random.permutation(others)[: PAIRS // 2]
     averaged = paste(mean[None], subject.images[receivers], mask[None])
     follows = subject.ask(averaged).argmax(1) == target
     deep = max(1, min(subject.size) // 8)
@@ -272,8 +296,8 @@ def _test(
     random: np.random.Generator,
 ) -> Effect:
     """The carriers' parts in new receivers, and as control pixels from elsewhere in the carriers."""
-    which = np.resize(random.permutation(len(carriers)), PAIRS)
-    receivers = random.choice(others, PAIRS, replace=len(others) < PAIRS)
+    receivers = random.permutation(others)[:PAIRS]
+    which = np.resize(random.permutation(len(carriers)), len(receivers))
     masks = np.stack([places[i].mask(subject.size) for i in which])
     given, taken = subject.images[carriers[which]], subject.images[receivers]
     follows = subject.ask(paste(given, taken, masks)).argmax(1) == target
@@ -298,7 +322,7 @@ def _fitted(
         return region
     count = 16
     which = np.resize(random.permutation(len(carriers)), count)
-    receivers = random.choice(others, count, replace=len(others) < count)
+    receivers = np.resize(random.permutation(others), count)
     given, taken = subject.images[carriers[which]], subject.images[receivers]
     without = float(margins(subject.ask(taken), target).mean())
     height, width = subject.size
@@ -360,9 +384,10 @@ def drop_when_covered(
         chosen = random.permutation(images)[:24]
         places = [patch.region] * len(chosen)
     masks = np.stack([place.mask(subject.size) for place in places])
-    if masks.all((1, 2)).any():
-        return None
     height, width = subject.size
+    # The imputation solves for all pixels at once: a large image does not fit into memory.
+    if masks.all((1, 2)).any() or height * width > _MOST_IMPUTED:
+        return None
     away = np.roll(masks, (height // 2, width // 2), axis=(1, 2))
     lost = []
     for mask in (masks, away):

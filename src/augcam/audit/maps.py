@@ -12,7 +12,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.optim.swa_utils import update_bn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from augcam.audit.subject import Subject
 from augcam.errors import UserError
@@ -21,8 +21,8 @@ from augcam.explain.cam import GradCAM, Status, page_layers
 # A map of fewer cells a side cannot tell a corner from the middle, where a finer layer can.
 _FINE = 7
 
-# Networks with random weights, and images of each: as many as p < 0.05 asks for.
-_RANDOMISED, _THEIR_IMAGES = 20, 64
+# Networks with random weights, as many as p < 0.05 asks for, and images of each class for them.
+_RANDOMISED, _THEIR_IMAGES = 20, 8
 
 
 @dataclass(frozen=True)
@@ -98,22 +98,26 @@ def maps_of(subject: Subject, images: np.ndarray, labels: np.ndarray, layer: str
     return EvidenceMaps(layer, np.concatenate(cells), tuple(status), subject.size)
 
 
-def randomised_maps(subject: Subject, layer: str, seed: int) -> list[EvidenceMaps]:
-    """The maps of the same images by networks that know nothing, one of each.
+def randomised_maps(
+    subject: Subject, layer: str, audited: Sequence[int], seed: int
+) -> list[tuple[EvidenceMaps, np.ndarray]]:
+    """Maps of some images of each class by networks that know nothing, and their classes, int (n,).
 
     What they have in common with the network's maps - the edge, where convolutions are padded, the
     middle, where most windows overlap - is the architecture's and the images' doing (Adebayo, Gilmer,
     Muelly, Goodfellow, Hardt, Kim, "Sanity checks for saliency maps", NeurIPS 2018).
     """
     random = np.random.default_rng([seed, 6])
-    count = min(_THEIR_IMAGES, len(subject.images))
-    which = np.sort(random.choice(len(subject.images), count, replace=False))
-    images = subject.images[which]
+    own = [random.permutation(np.flatnonzero(subject.predicted == c)) for c in audited]
+    which = np.concatenate([numbers[:_THEIR_IMAGES] for numbers in own])
+    images, labels = subject.images[which], subject.predicted[which]
+    # Statistics of batch norms need no more.
+    some = subject.normalized(images[random.permutation(len(images))[: subject.batch]])
     found = []
     for _ in range(_RANDOMISED):
-        with randomised(subject.network, subject.normalized(images), int(random.integers(2**31))):
-            found.append(maps_of(subject, images, subject.predicted[which], layer))
-    return [one for one in found if one.usable.any()]
+        with randomised(subject.network, some, int(random.integers(2**31))):
+            found.append((maps_of(subject, images, labels, layer), labels))
+    return found
 
 
 @contextmanager
@@ -121,20 +125,33 @@ def randomised(network: nn.Module, inputs: torch.Tensor, seed: int) -> Iterator[
     """Deal the weights of each tensor anew within it, for as long as the context lasts.
 
     Args:
+        network: in evaluation mode.
         inputs: (B, 3, H, W), by which batch norms' statistics are made to fit the new weights.
     """
     kept = copy.deepcopy(network.state_dict())
     generator = torch.Generator().manual_seed(seed)
+    norms = [
+        one for one in network.modules() if isinstance(one, _BatchNorm) and one.track_running_stats
+    ]
+    momenta = [one.momentum for one in norms]
     try:
         with torch.no_grad():
             for weights in network.parameters():
                 if weights.ndim > 1:
                     order = torch.randperm(weights.numel(), generator=generator)
                     weights.copy_(weights.flatten()[order.to(weights.device)].view_as(weights))
-        update_bn([inputs], network)
+            for one in norms:
+                one.reset_running_stats()
+                one.momentum = None  # the mean of all that it sees
+                one.train()
+            network(inputs)
+        network.eval()
         yield
     finally:
+        network.eval()
         network.load_state_dict(kept)
+        for one, momentum in zip(norms, momenta, strict=True):
+            one.momentum = momentum
 
 
 def _targets(predicted: np.ndarray) -> Sequence[int]:

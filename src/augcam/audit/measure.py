@@ -1,6 +1,5 @@
 """All evidence on one network, class by class."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -29,6 +28,13 @@ from augcam.errors import UserError
 from augcam.statistics import LEVEL
 from augcam.statistics.families import holm
 
+# A map that is so near, in cosine, to the transformed one has moved with its image.
+_FOLLOWS = 0.8
+
+# A property is tried where at most so many relabellings of the images give the class away as well. A
+# screen, not a test: what the interventions find is corrected.
+_GIVEN_AWAY = 0.01
+
 
 @dataclass(frozen=True)
 class ClassAudit:
@@ -41,7 +47,8 @@ class ClassAudit:
         images: of the class.
         patch: the part that carries the class, where the verdict rests on one.
         found: the property, where it rests on one.
-        drop: share of the class's images lost without it, beyond the control; None if not measured.
+        drop: share of the class's images lost without it, of a part beyond a control; None if not
+            measured.
         p: after Holm over all classes and interventions.
         evidence: mean share of the maps' evidence in the named region, over the class's images.
         clusters: of the class's maps, the largest first; empty where too few have positive evidence.
@@ -66,8 +73,11 @@ class ClassAudit:
 
     @property
     def unstable(self) -> list[str]:
-        """The transforms under which the maps do not move with the images."""
-        return [name for name, one in self.stability.items() if one.p >= LEVEL]
+        """The transforms under which the maps do not move with the images.
+
+        Maps that all lie at one place are as near to another image's as to their own, and follow.
+        """
+        return [n for n, one in self.stability.items() if one.p >= LEVEL and one.cosine < _FOLLOWS]
 
     def to_json(self) -> dict[str, Any]:
         """As audit.json has it; keys may be added, never changed."""
@@ -83,6 +93,7 @@ class ClassAudit:
             "images": self.images,
             "control_rate": cause.effect.control_rate if cause else None,
             "moves": bool(self.patch and not self.patch.fixed),
+            "found_in": self.patch.share if self.patch else None,
             "reason": self.reason,
             "evidence": self.evidence,
             "on_object": self.on_object,
@@ -108,12 +119,14 @@ class Audit:
         classes: in the order of the labels.
         subject: the network and its images.
         settings: what it depends on.
+        numbers: int (N,), of the subject's images in the data set that was given.
         maps: of all its images; None where it has no layer with a map, or has learnt nothing.
     """
 
     classes: tuple[ClassAudit, ...]
     subject: Subject
     settings: dict[str, Any]
+    numbers: np.ndarray
     maps: EvidenceMaps | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -150,14 +163,19 @@ def audit(
         progress: called with the number of images that have gone through the network since.
 
     Raises:
-        UserError: masks that do not fit the images, labels that have no name, or NaN logits.
+        UserError: images that are not uint8, masks that do not fit them, labels that have no name, or
+            NaN logits.
     """
     dataset = _checked(dataset, class_names)
-    if images is not None and images < len(dataset):
-        dataset = dataset.subset(_subset(dataset.labels, images, seed))
+    # Shuffled: of images sorted by class the first that a network takes for a class are its errors.
+    numbers = _shuffled(dataset.labels, images or len(dataset), seed)
+    dataset = dataset.subset(numbers)
+    pixels = np.asarray(dataset.images[:])
+    if pixels.dtype != np.uint8:
+        raise UserError(f"images of {pixels.dtype}: uint8 is needed, 0 to 255")
     subject = Subject(
         network,
-        np.asarray(dataset.images[:]),
+        pixels,
         dataset.labels,
         dataset.masks,
         tuple(class_names),
@@ -175,14 +193,14 @@ def audit(
     }
     if not settings["learnt"]:
         reason = (
-            f"accuracy {settings['accuracy']:.0%}, no better than naming one class always: a network "
-            "that has learnt nothing has no evidence to look at"
+            f"accuracy {settings['accuracy']:.0%}, no better than these answers in any other order: a "
+            "network that has learnt nothing has no evidence to look at"
         )
         undecided = tuple(
             ClassAudit(name, "undecided", reason, int(n))
             for name, n in zip(class_names, counts, strict=True)
         )
-        return Audit(undecided, subject, settings)
+        return Audit(undecided, subject, settings, numbers)
 
     refusals = {c: _too_few(subject, c) for c in range(len(class_names))}
     audited = [c for c, refusal in refusals.items() if not refusal]
@@ -192,7 +210,7 @@ def audit(
     ways: dict[int, list[Cluster]] = {c: [] for c in audited}
     placed: dict[int, Placement] = {}
     if maps is not None:
-        untrained = randomised_maps(subject, maps.layer, seed)
+        untrained = randomised_maps(subject, maps.layer, audited, seed)
         placed = placements(maps, subject.predicted, audited, seed, untrained)
         ways = {c: _clusters(subject, maps, c) for c in audited}
     moves: dict[int, dict[str, Stability]] = {}
@@ -210,7 +228,7 @@ def audit(
         away = giving_away(subject, name, seed)
         for c in audited:
             # What does not give the class away need not be tried: the network cannot have learnt it.
-            if holm([one.p for one in away])[c] > 0.1 or len(away[c].donors) < LEAST_CARRIERS:
+            if away[c].p > _GIVEN_AWAY or len(away[c].donors) < LEAST_CARRIERS:
                 continue
             random = np.random.default_rng([seed, 2, c, list(PROPERTIES).index(name)])
             moved, drop = follow(subject, c, name, away[c].donors, _split(subject, c)[1], random)
@@ -250,7 +268,8 @@ def audit(
                 on_object=_evidence_on_object(subject, maps, c) if maps else None,
             )
         )
-    return Audit(tuple(result), subject, settings | {"network_inputs": subject.asked}, maps)
+    settings["network_inputs"] = subject.asked
+    return Audit(tuple(result), subject, settings, numbers, maps)
 
 
 def _clusters(subject: Subject, maps: EvidenceMaps, c: int) -> list[Cluster]:
@@ -346,11 +365,11 @@ def _checked(dataset: ImageSet, class_names: Sequence[str]) -> ImageSet:
     return dataset
 
 
-def _subset(labels: np.ndarray, n: int, seed: int) -> np.ndarray:
-    """`n` images, of each class in proportion: int64, ascending."""
+def _shuffled(labels: np.ndarray, n: int, seed: int) -> np.ndarray:
+    """The numbers of `n` images at most, of each class in proportion, in random order: int64."""
     random = np.random.default_rng(seed)
     place = np.empty(len(labels))
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
         place[random.permutation(members)] = (np.arange(len(members)) + 0.5) / len(members)
-    return np.sort(np.argsort(place, kind="stable")[: math.ceil(n)])
+    return random.permutation(np.argsort(place, kind="stable")[:n])

@@ -85,12 +85,9 @@ def bands(images: np.ndarray) -> np.ndarray:
     radius, angle = np.hypot(y, x), np.arctan2(y, x) % np.pi
     rings = np.digitize(radius, (0.05, 0.12, 0.22, 0.75)) - 1
     turns = (np.floor(angle / (np.pi / 4) + 0.5) % 4).astype(int)
-    found = [
-        np.log(power[:, (rings == ring) & (turns == turn)].mean(1) + 1)
-        for ring in range(3)
-        for turn in range(4)
-    ]
-    return np.stack(found, axis=1)
+    bins = [(rings == ring) & (turns == turn) for ring in range(3) for turn in range(4)]
+    # Of a very small image some are empty.
+    return np.stack([np.log(power[:, b].mean(1) + 1) for b in bins if b.any()], axis=1)
 
 
 def _clipped(images: np.ndarray) -> np.ndarray:
@@ -199,20 +196,11 @@ PROPERTIES: dict[str, Property] = {
 }
 
 
-def neighbour_shares(values: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
-    """Each class's share among an image's nearest neighbours in a property: float (N, C).
-
-    Leave-one-out k-nearest-neighbour prediction: the image itself does not count. It finds what a mean
-    hides: a value that only half of a class has, and no other class.
-
-    Args:
-        values: (N, d).
-        labels: int (N,).
-    """
-    return _shares(_neighbours(values), labels, classes)
-
-
 def _neighbours(values: np.ndarray) -> np.ndarray:
+    """The numbers of each image's nearest in a property (N, d), itself left out: int (N, neighbours).
+
+    Prediction by neighbours finds what a mean hides: a value that half of a class has and no other.
+    """
     spread = values.std(0)
     scaled = (values - values.mean(0)) / np.where(spread > 0, spread, 1)
     # Ties (a property that all share) must not be broken by the order of the files.
@@ -234,19 +222,29 @@ class GivesAway:
 
     Attributes:
         share: the class's mean share among the neighbours of its most typical quarter of images.
+        chance: the same, of labels that have nothing to do with the property: the most typical quarter
+            has more than the class's share of the images.
         p: of labels that have nothing to do with the property, by relabelling.
         donors: int, images of the class in order, the most typical first.
     """
 
     share: float
+    chance: float
     p: float
     donors: np.ndarray
+
+    @property
+    def beyond_chance(self) -> float:
+        """How far from chance, 0, to being the only class there, 1."""
+        return (self.share - self.chance) / max(1 - self.chance, 1e-9)
 
 
 def giving_away(subject: Subject, name: str, seed: int) -> list[GivesAway]:
     """Whether the property `name` gives each class away."""
     count = len(subject.classes)
-    nearest = _neighbours(PROPERTIES[name].measure(subject.images))
+    measure = PROPERTIES[name].measure
+    parts = [measure(subject.images[i : i + 100]) for i in range(0, len(subject.images), 100)]
+    nearest = _neighbours(np.concatenate(parts))
 
     def typical(labels: np.ndarray, shares: np.ndarray) -> np.ndarray:
         top = np.zeros(count)
@@ -258,15 +256,17 @@ def giving_away(subject: Subject, name: str, seed: int) -> list[GivesAway]:
     shares = _shares(nearest, subject.labels, count)
     observed = typical(subject.labels, shares)
     random = np.random.default_rng(seed)
-    extreme = np.ones(count)
+    by_chance = []
     for _ in range(_RELABELLINGS):
         mixed = random.permutation(subject.labels)
-        extreme += typical(mixed, _shares(nearest, mixed, count)) >= observed - 1e-9
+        by_chance.append(typical(mixed, _shares(nearest, mixed, count)))
+    chance = np.mean(by_chance, axis=0)
+    p = (1 + (np.array(by_chance) >= observed - 1e-9).sum(0)) / (_RELABELLINGS + 1)
     result = []
     for c in range(count):
         own = np.flatnonzero((subject.labels == c) & (subject.predicted == c))
         order = own[np.argsort(-shares[own, c], kind="stable")]
-        result.append(GivesAway(float(observed[c]), extreme[c] / (_RELABELLINGS + 1), order))
+        result.append(GivesAway(float(observed[c]), float(chance[c]), float(p[c]), order))
     return result
 
 
@@ -282,20 +282,22 @@ def follow(
 
     Args:
         donors: int, images of the class, of which the first quarter are used.
-        others: int, images that the network assigns to other classes; they receive, and as control they
-            give as well.
+        others: int, images that the network assigns to other classes; each receives at most once, and as
+            control they give as well, none to itself.
 
     Returns:
         The effect, and the share of the donors that are lost when they get the others' value.
     """
     change = PROPERTIES[name].set
-    given = np.resize(donors[: max(8, len(donors) // 4)], PAIRS)
-    replace = len(others) < 2 * PAIRS
-    both = random.choice(others, 2 * PAIRS, replace=replace)
-    receivers, strangers = both[:PAIRS], both[PAIRS:]
+    others = random.permutation(others)
+    pairs = min(PAIRS, len(others))
+    receivers = others[:pairs]
+    strangers = np.roll(others, -min(pairs, len(others) // 2))[:pairs]
+    given = np.resize(donors[: max(8, len(donors) // 4)], pairs)
     images = subject.images
     follows = subject.ask(change(images[receivers], images[given])).argmax(1) == target
     control = subject.ask(change(images[receivers], images[strangers])).argmax(1) == target
-    own = np.resize(donors, 32)
-    lost = subject.ask(change(images[own], images[strangers[:32]])).argmax(1) != target
+    strangers = strangers[:32]
+    own = np.resize(donors, len(strangers))
+    lost = subject.ask(change(images[own], images[strangers])).argmax(1) != target
     return effect(follows, control), float(lost.mean())

@@ -22,9 +22,9 @@ _ORDER = ("shortcut", "context", "look", "undecided", "no_sign")
 _MOST_DRAWN = 20
 
 _RATE = (
-    "What moves predictions was tested with new images, at 5% over all classes and interventions of "
-    "this page together (Holm's method). How often a verdict was wrong on networks whose cue is known "
-    "is in AugCAM's documentation, docs/audit.md."
+    "Each cue was tested on images of other classes that it had not been found with, at 5% over all "
+    "classes and interventions of this page together (Holm's method). How often a verdict was wrong on "
+    "networks whose cue is known is in AugCAM's documentation, docs/audit.md."
 )
 
 
@@ -93,10 +93,10 @@ def _what_to_do(
     if not added:
         return ""
     decide = (
-        "Take the cue out of the data, or train without it and audit again"
+        "Take the cue out of the data, or train against it and audit again"
         if one.verdict == "shortcut"
         else "Decide whether the network may use it: where it is to work, does the context come with "
-        "the class? If not, train without it and audit again"
+        "the class? If not, train against it and audit again"
     )
     if recorded is None:  # how it was trained is not known
         return (

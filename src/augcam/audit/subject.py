@@ -14,7 +14,7 @@ from augcam.errors import UserError
 # What is fewer gives no verdict: sixteen donors are asked, and what they carry is tested on others.
 IMAGES_NEEDED = 16
 
-# A network whose accuracy is no better than this p against always naming the largest class.
+# A network whose accuracy is no better than this p against the same answers in any other order.
 _LEARNT = 0.01
 
 # Called with the number of images that have gone through the network since the last call.
@@ -94,10 +94,19 @@ class Subject:
             self.progress(images)
 
     def has_learnt(self) -> bool:
-        """Whether it is right more often than a network that always names the largest class."""
-        largest = np.bincount(self.labels, minlength=len(self.classes)).max() / len(self.labels)
+        """Whether it is right more often than its answers would be if they were dealt to other images.
+
+        The agreement by chance is Cohen's (1960): a network that always names the largest class has no
+        more, one of 95% accuracy on images of which 95% are of one class may.
+        """
+        n = len(self.labels)
+        of_labels, of_answers = (
+            np.bincount(one, minlength=len(self.classes)) / n
+            for one in (self.labels, self.predicted)
+        )
         right = int((self.predicted == self.labels).sum())
-        test = stats.binomtest(right, len(self.labels), min(largest, 1.0), alternative="greater")
+        chance = min(float(of_labels @ of_answers), 1.0)
+        test = stats.binomtest(right, n, chance, alternative="greater")
         return bool(test.pvalue < _LEARNT)
 
 

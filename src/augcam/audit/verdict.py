@@ -9,8 +9,9 @@ none is called one. Beyond the test a shortcut has to be small or the same every
   a line, a watermark is the same in every image, an object is not; beyond 1/15 of the image it has to
   reach the edge, as objects that are alike overlap in the middle. Or a patch of at most 1/15 that is
   elsewhere in each image;
-- a *property* of the whole image that gives the class away almost by itself: of the neighbours of its
-  typical images in that property, at least 60% are of the class.
+- a *property* of the whole image that gives the class away almost by itself: the neighbours of its
+  typical images in that property are at least half-way from what chance makes them to being all of the
+  class. Of ten equal classes that is 60% of them.
 
 A class of which no intervention finds anything is still worth a *look* where its maps lie at the edge or
 in one corner far more than those of the other classes do, and more than those of any network with
@@ -41,8 +42,8 @@ LARGEST_TAG = 1 / 6
 # Setting the amplitude of each frequency hands on some of the object's own outline too.
 NEVER_A_SHORTCUT = ("texture",)
 
-# Share of the class among the neighbours of its typical images from which a property gives it away.
-GIVES_AWAY = 0.6
+# How far beyond chance, 0 to 1, the class's share among neighbours is where a property gives it away.
+GIVES_AWAY = 0.5
 
 
 # The evidence in a corner, or in the border, of a class that is worth a look: so many times the mean of
@@ -90,11 +91,11 @@ def apart(placement: Placement) -> str:
         ("the border", placement.border, placement.border_others, _BORDER),
     ):
         key = "border" if name == "the border" else "corner"
-        alone = placement.p[key] < LEVEL and placement.p_random.get(key, 0) < LEVEL
+        alone = placement.p[key] < LEVEL and placement.p_random[key] < LEVEL
         if alone and share >= factor * others:
             return (
                 f"{share:.0%} of the evidence lies in {name}, and of other classes' {others:.0%}; no "
-                "intervention moves predictions"
+                "part and no property that was tried explains it"
             )
     return ""
 
@@ -114,17 +115,17 @@ def decide(
         placement: of its maps, where it has any.
         on_object: share of the patch that lies on the object; None where there are no masks.
     """
+    if on_object is not None and on_object >= _OBJECT:
+        patch, patch_p = None, 1.0  # it is where it should be, however small
     p = min([patch_p, *(adjusted for _, adjusted in properties)], default=1.0)
     moving = [(one, q) for one, q in properties if q < LEVEL]
     causes = [
         (one, q)
         for one, q in moving
-        if one.gives_away.share >= GIVES_AWAY and one.name not in NEVER_A_SHORTCUT
+        if one.gives_away.beyond_chance >= GIVES_AWAY and one.name not in NEVER_A_SHORTCUT
     ]
     best = max(causes, key=lambda pair: pair[0].effect.follow_rate, default=None)
     weaker = best is None or patch is None or patch.effect.follow_rate >= best[0].effect.follow_rate
-    if on_object is not None and on_object >= _OBJECT:
-        patch, patch_p = None, 1.0  # it is where it should be, however small
     if patch is not None and patch_p < LEVEL and is_tag(patch) and weaker:
         return Decision("shortcut", patch, None, patch_p, "a small part carries the class")
     if best is not None:
@@ -136,4 +137,4 @@ def decide(
         return Decision("look", None, None, p, reason)
     if patch is not None and patch_p < LEVEL:
         return Decision("no_sign", patch, None, patch_p, "what carries the class varies")
-    return Decision("no_sign", None, None, p, "nothing small moves the prediction")
+    return Decision("no_sign", None, None, p, "nothing that was tried moves the prediction")

@@ -24,20 +24,24 @@ def sentence(one: ClassAudit, size: tuple[int, int]) -> str:
         assert one.found is not None  # as above
         return f"{words}: {one.found.name}. Given to images of other classes it {figures}"
     if one.patch.region is None:
-        part = f"a part of {one.patch.area:.1%} of the image, wherever it is"
+        part = (
+            f"a part of {one.patch.area:.1%} of the image, wherever it is, found in "
+            f"{one.patch.share:.0%} of the images tried"
+        )
         return f"{words}: {part}. Pasted into images of other classes it {figures}"
     lies = ""
     if one.evidence is not None:
         lies = f", {one.evidence:.0%} of the evidence on {one.patch.area:.1%} of the image"
-    where = f"{place(one.patch.region, size)}{lies}"
+    found = f", found in {one.patch.share:.0%} of the images tried"
+    where = f"{place(one.patch.region, size)}{lies}{found}"
     return f"{words}: {where}. Pasted into images of other classes it {figures}"
 
 
 def place(region: Region, size: tuple[int, int]) -> str:
-    """`4x4 pixels in the upper left corner (rows 1 to 5, columns 1 to 5)`."""
+    """`4x4 pixels in the upper left corner (rows 1 to 4, columns 1 to 4)`, counted from 0."""
     top, left, bottom, right = region.box
     height, width = bottom - top, right - left
-    exact = f"rows {top} to {bottom}, columns {left} to {right}"
+    exact = f"rows {top} to {bottom - 1}, columns {left} to {right - 1}"
     if region.frame:
         return f"the border, {region.frame} pixels wide"
     vertical = _third((top + bottom) / 2, size[0], ("upper", "", "lower"))
