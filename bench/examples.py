@@ -56,7 +56,7 @@ STUDIES = {
             f"{MARKED} aug=none,cutout,random_erasing,crop_flip seed=1,2,3",
             f"{MARKED} aug=none {CROP} seed=1,2,3",
         ),
-        "none",
+        "none, transforms=none",
         marked=True,
     ),
 }
