@@ -128,8 +128,9 @@ def _section(result: Audit, label: int, one: ClassAudit, folder: Path, to_do: st
             _picture(
                 folder / f"class_{label:03d}_given.png",
                 changed,
-                f"Images of other classes, chosen at random, and the same with {what} of the images "
-                "above. Over each column what the network says before and after.",
+                "Images of other classes that the network gets right, chosen at random, and the same "
+                f"with {what} of the images above. Over each column what the network says before and "
+                "after.",
             )
         )
     blocks += [to_do, *_clusters(result, label, one, folder)]

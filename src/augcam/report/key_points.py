@@ -12,6 +12,7 @@ from augcam.report.class_changes import ClassDifferences
 from augcam.report.commands import EVALUATE, REFINE, sparing_command, sweep_commands
 from augcam.report.corruption_errors import OFFICIAL, CorruptionErrors
 from augcam.report.load import is_limit
+from augcam.report.sections.shortcuts import shortcut_point
 from augcam.report.value_curves import ValueCurve
 from augcam.runs.run_folder import RunFolder
 from augcam.viz import words
@@ -69,6 +70,7 @@ def key_points(findings: Findings) -> list[str]:
         points += _curve_points(findings)
         points += _cost(findings)
         points += _robust(findings)
+        points += shortcut_point(findings)
         points += _next_steps(findings)
     return points
 

@@ -14,19 +14,12 @@ from augcam.viz.page import Block, Section, Table
 
 def shortcuts(findings: Findings) -> Section | None:
     """A row for each augmentation of which a run was audited; None where there is none."""
-    rows, problems = [], []
-    for standing in findings.standings:
-        audits = []
-        for run in standing.runs:
-            try:
-                verdicts = read_audit(run.folder, run.metrics["classes"])
-            except UserError as error:
-                problems.append(f"Not in here: {plain(run.folder)}: {plain(first_line(error))}.")
-                continue
-            if verdicts is not None:
-                audits.append(verdicts)
-        if audits:
-            rows.append(_row(standing.label, standing.runs, audits))
+    found, problems = audits(findings)
+    rows = [
+        _row(standing.label, standing.runs, found[standing.label])
+        for standing in findings.standings
+        if standing.label in found
+    ]
     if not rows and not problems:
         return None
     blocks: list[Block] = []
@@ -45,6 +38,41 @@ def shortcuts(findings: Findings) -> Section | None:
     if problems:
         blocks.append(bullets(problems))
     return Section("What each class is known by", blocks)
+
+
+def audits(findings: Findings) -> tuple[dict[str, list[dict[str, str]]], list[str]]:
+    """The verdicts on each class of each audited run, by augmentation; and what cannot be read."""
+    found: dict[str, list[dict[str, str]]] = {}
+    problems = []
+    for standing in findings.standings:
+        for run in standing.runs:
+            try:
+                verdicts = read_audit(run.folder, run.metrics.get("classes", ()))
+            except UserError as error:
+                problems.append(f"Not in here: {plain(run.folder)}: {plain(first_line(error))}.")
+                continue
+            if verdicts is not None:
+                found.setdefault(standing.label, []).append(verdicts)
+    return found, problems
+
+
+def shortcut_point(findings: Findings) -> list[str]:
+    """Which classes are known by a shortcut under which augmentation, and under which none is."""
+    found, _ = audits(findings)
+    known, clean = [], []
+    for label, verdicts in found.items():
+        counts = Counter(
+            name for one in verdicts for name, said in one.items() if said == "shortcut"
+        )
+        if not counts:
+            clean.append(plain(label))
+            continue
+        named = words.listed([f"{plain(name)} {n}" for name, n in counts.most_common()])
+        known.append(f"{plain(label)} ({named} of {words.plural(len(verdicts), 'run')})")
+    if not known:
+        return []
+    point = f"**Classes known by a shortcut** (`augcam audit`): under {words.listed(known)}"
+    return [f"{point}; under {words.listed(clean)} none." if clean else f"{point}."]
 
 
 def _row(label: str, runs: tuple[Run, ...], audits: list[dict[str, str]]) -> list[str]:
