@@ -53,8 +53,8 @@ STUDIES = {
     ),
     "mark": Study(
         (
-            f"{MARKED} aug=none,cutout,random_erasing,crop_flip seed=1,2,3,4,5",
-            f"{MARKED} aug=none {CROP} seed=1,2,3,4,5",
+            f"{MARKED} aug=none,cutout,random_erasing,crop_flip seed=1,2,3",
+            f"{MARKED} aug=none {CROP} seed=1,2,3",
         ),
         "none, transforms=none",
         marked=True,

@@ -8,11 +8,11 @@ import numpy as np
 
 from augcam.config.schema import Config
 from augcam.report.analysis import Difference, Findings, GroupResult
+from augcam.report.audits import shortcut_point
 from augcam.report.class_changes import ClassDifferences
 from augcam.report.commands import EVALUATE, REFINE, sparing_command, sweep_commands
 from augcam.report.corruption_errors import OFFICIAL, CorruptionErrors
 from augcam.report.load import is_limit
-from augcam.report.sections.shortcuts import shortcut_point
 from augcam.report.value_curves import ValueCurve
 from augcam.runs.run_folder import RunFolder
 from augcam.viz import words

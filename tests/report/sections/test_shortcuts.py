@@ -7,7 +7,7 @@ import pytest
 from augcam.data.datasets.shapes import CLASSES
 from augcam.report.analysis import find
 from augcam.report.load import read_study
-from augcam.report.sections.shortcuts import shortcut_point, shortcuts
+from augcam.report.sections.shortcuts import shortcuts
 from augcam.viz.page import Table
 from tests.report.make import make_sweep
 
@@ -40,25 +40,6 @@ def test_each_augmentation_has_its_mean_count_and_the_names(runs, tmp_path):
     rows = {row[0]: row[1:] for row in table.rows}
     assert rows["none"] == ["2 of 2", "1.5", "0.5", "star 2/2 and arrow 1/2", "ring 1/2"]
     assert rows["flip"] == ["1 of 2", "0.0", "0.0", "-", "-"]
-
-
-def test_the_page_begins_with_which_augmentation_leaves_which_class_a_shortcut(runs, tmp_path):
-    def points():
-        return shortcut_point(find(read_study([tmp_path]), tmp_path / "report"))
-
-    assert points() == []
-    by_name = {run.path.name: run for run in runs}
-    for name in by_name:
-        audit_as(by_name[name])
-    assert points() == []
-    audit_as(by_name["aug=none,seed=1"], star="shortcut", ring="look")
-    audit_as(by_name["aug=none,seed=2"], star="shortcut", arrow="shortcut")
-    (point,) = points()
-    assert point.endswith("under none (star 2 and arrow 1 of 2 runs); under flip none.")
-    audit_as(by_name["aug=flip,seed=1"], heart="shortcut")
-    (point,) = points()
-    assert "flip (heart 1 of 2 runs)" in point
-    assert ";" not in point
 
 
 @pytest.mark.parametrize(
