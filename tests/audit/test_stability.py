@@ -8,7 +8,7 @@ from torch import nn
 from augcam.audit.maps import evidence_maps
 from augcam.audit.stability import geometric, stabilities
 from augcam.audit.subject import Subject
-from augcam.data.augment.ops import AlternatingFlip, Cutout, PadCrop
+from augcam.data.augment.ops import AlternatingFlip, Cutout, PadCrop, Rotate
 
 SIZE = 32
 
@@ -101,13 +101,18 @@ def test_what_moves_pixels_is_geometric_and_what_hides_or_colours_them_is_not():
     assert list(geometric(given)) == ["flip", "rotate"]
 
 
-def test_our_own_crop_and_flip_move_a_map_as_the_image():
+def test_our_own_crop_flip_and_rotation_move_a_map_as_the_image():
     subject = subject_of(Bright())
     maps = evidence_maps(subject)
     assert maps is not None
-    transforms = geometric({"crop": PadCrop(), "flip": AlternatingFlip(), "hole": Cutout()})
-    found = stabilities(subject, maps, transforms, [0], 0)[0]
-    assert list(found) == ["crop", "flip"]
+    own = {
+        "crop": PadCrop(),
+        "flip": AlternatingFlip(),
+        "rotate": Rotate(limit=(40, 50)),
+        "hole": Cutout(),
+    }
+    found = stabilities(subject, maps, geometric(own), [0], 0)[0]
+    assert list(found) == ["crop", "flip", "rotate"]
     for one in found.values():
         assert one.cosine > 0.95
         assert one.control < 0.6

@@ -72,3 +72,19 @@ def test_the_faster_rotation_equals_albumentations_own(settings, image):
             transform.set_random_state(np.random.default_rng(seed), random.Random(seed))
             results.append(transform(image=wide)["image"])
         assert np.array_equal(*results)
+
+
+@pytest.mark.parametrize("shape", [(33, 40), (33, 40, 2)])
+@pytest.mark.parametrize("settings", [{}, {"fill_mask": 3}, {"crop_border": True}])
+def test_a_mask_turns_as_with_albumentations(shape, settings):
+    drawn = np.random.default_rng(0)
+    image = drawn.integers(0, 256, (33, 40, 3), dtype=np.uint8)
+    mask = drawn.random(shape, np.float32)
+    found = []
+    for kind in (A.Rotate, Rotate):
+        transform = kind(limit=(-60, 60), p=1, **settings)
+        transform.set_random_state(np.random.default_rng(1), random.Random(1))
+        found.append([transform(image=image, mask=mask)["mask"] for _ in range(5)])
+    for theirs, ours in zip(*found, strict=True):
+        assert ours.shape == theirs.shape
+        assert np.array_equal(ours, theirs)

@@ -136,14 +136,22 @@ class Rotate(A.Rotate):
     def apply(self, img: np.ndarray, matrix: np.ndarray, **params: Any) -> np.ndarray:
         if self.crop_border:
             return super().apply(img, matrix=matrix, **params)
-        fill = self.fill if isinstance(self.fill, Sequence) else (self.fill,) * 3
+        return self._turned(img, matrix, self.interpolation, self.fill)
+
+    def apply_to_mask(self, mask: np.ndarray, matrix: np.ndarray, **params: Any) -> np.ndarray:
+        """The mask, (H, W) or (H, W, C), turned as the image is: the audit moves maps so."""
+        if self.crop_border:
+            return super().apply_to_mask(mask, matrix=matrix, **params)
+        return self._turned(mask, matrix, self.mask_interpolation, self.fill_mask)
+
+    def _turned(self, array: np.ndarray, matrix: np.ndarray, how: int, fill: Any) -> np.ndarray:
         return cv2.warpAffine(
-            img,
+            array,
             matrix,
-            (img.shape[1], img.shape[0]),
-            flags=self.interpolation,
+            (array.shape[1], array.shape[0]),
+            flags=how,
             borderMode=self.border_mode,
-            borderValue=fill,
+            borderValue=fill if isinstance(fill, Sequence) else (fill,) * 4,
         )
 
 
