@@ -80,6 +80,11 @@ def test_a_network_of_another_place_gets_the_verdicts_that_its_run_gets(tmp_path
     assert "What resnet10 recognises each class by" in page
     assert "weights of last.ckpt, on shapes" in page
     assert f"{tmp_path}/audited/audit.html" in capfd.readouterr().out
+    # Too few images of every class: words, from a network that has learnt as well.
+    main(["audit", f"run={folder}", "n=60"])
+    few = json.loads((folder / "audit.json").read_text())
+    assert few["settings"]["learnt"]
+    assert {one["verdict"] for one in few["classes"].values()} == {"undecided"}
 
 
 def test_a_network_of_more_classes_in_another_order_answers_among_those_of_the_images(

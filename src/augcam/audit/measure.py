@@ -209,7 +209,7 @@ def audit(
     settings["maps_without_evidence"] = int((~maps.usable).sum()) if maps else None
     ways: dict[int, list[Cluster]] = {c: [] for c in audited}
     placed: dict[int, Placement] = {}
-    if maps is not None:
+    if maps is not None and audited:
         untrained = randomised_maps(subject, maps.layer, audited, seed)
         placed = placements(maps, subject.predicted, audited, seed, untrained)
         ways = {c: _clusters(subject, maps, c) for c in audited}
