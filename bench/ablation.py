@@ -39,6 +39,14 @@ CHANGES = {
         "with an average of the weights, its memory 50 steps",
         "callbacks=[ema] callbacks.ema.decay=0.98",
     ),
+    "lookahead": (
+        "with Lookahead (every 5 steps, half the way)",
+        "trust=[bench] +callbacks.lookahead._target_=bench.candidates.Lookahead",
+    ),
+    "resizing": (
+        "images of 24 pixels in the first half of the epochs",
+        "trust=[bench] +callbacks.resizing._target_=bench.candidates.ProgressiveResizing",
+    ),
     "mixup": ("with mixup", "mix=mixup"),
     "cutmix": ("with cutmix", "mix=cutmix"),
     "trivialaugment": (
