@@ -57,7 +57,7 @@ def fit(callback, epochs, batches):
         enable_model_summary=False,
         num_sanity_val_steps=0,
     )
-    images = DataLoader([torch.zeros(3, 32, 32)] * batches)  # type: ignore[arg-type]
+    images: DataLoader[torch.Tensor] = DataLoader([torch.zeros(3, 32, 32)] * batches)  # type: ignore[arg-type]
     trainer.fit(module, images, images)
     return module
 
