@@ -309,7 +309,7 @@ def _share(count: int, pages: int) -> str:
 
 
 def print_null(pages: int, seed: int) -> None:
-    """The table of false claims, and all of its pages by the number of seeds."""
+    """The table of false claims, and together those with four augmentations, by the number of seeds."""
     print("\n| seeds | augmentations | spread of seeds | " + " | ".join(CLAIMS) + " |")
     print("|" + "---|" * (3 + len(CLAIMS)))
     together: dict[str, dict[str, tuple[int, int]]] = {}
@@ -318,13 +318,17 @@ def print_null(pages: int, seed: int) -> None:
         possible = {k: design.maps > 0 or k != "moved further" for k in CLAIMS}
         cells = [_share(n, pages) if possible[k] else "-" for k, n in count.items()]
         print(f"| {title} | {' | '.join(cells)} |", flush=True)
-        total = together.setdefault(title.split(" | ")[0], dict.fromkeys(CLAIMS, (0, 0)))
+        seeds, augmentations, spread = title.split(" | ")
+        if augmentations != "4" or spread not in spreads_of(4) or not seeds.isdigit():
+            continue
+        total = together.setdefault(seeds, dict.fromkeys(CLAIMS, (0, 0)))
         for k, n in count.items():
             if possible[k]:
                 total[k] = total[k][0] + n, total[k][1] + pages
+    spreads = f"**these {len(spreads_of(4))} spreads, {len(spreads_of(4)) * pages:,} pages**"
     for seeds, total in together.items():
         cells = [_share(*total[k]) if total[k][1] else "-" for k in CLAIMS]
-        print(f"| {seeds} | all of these | | {' | '.join(cells)} |")
+        print(f"| {seeds} | 4 | {spreads} | {' | '.join(cells)} |")
 
 
 def print_praise(pages: int, seed: int) -> None:

@@ -72,7 +72,7 @@ RECIPES = (
            "96.11 after 200 epochs (openmixup)", 35),
     Recipe("trivialaugment", "crop, flip and TrivialAugment",
            "aug=crop_flip_trivialaugment trainer.max_epochs=35", "", 35),
-    Recipe("cpu_budget", "cpu_budget: one hour, two CPU cores, ResNet10",
+    Recipe("cpu_budget", "cpu_budget: ResNet10 of width 48, 2.8 million parameters",
            "experiment=cpu_budget", "", 10, gpu=False),
 )  # fmt: skip
 BY_KEY = {recipe.key: recipe for recipe in RECIPES}

@@ -20,14 +20,16 @@ import cpu_budget_choice as choice
 import numpy as np
 from omegaconf import OmegaConf
 from recipes import BY_KEY, RECIPES, Recipe
-from scipy import stats
 
 from augcam.atomic import write_atomically
 from augcam.cli.errors import reported
+from augcam.config.build import trust_given
 from augcam.config.compose import compose
 from augcam.config.schema import plain, validate
 from augcam.errors import UserError
 from augcam.runs.run_folder import RunFolder, run_folders
+from augcam.statistics import LEVEL
+from augcam.statistics.comparisons import difference_of_counts
 from augcam.viz.figures import curves_figure, figure_array
 from augcam.viz.grid import save_png
 from augcam.viz.words import duration, signed
@@ -36,7 +38,9 @@ ROOT = Path(__file__).parents[1]
 KEPT = ROOT / "docs" / "results"
 IMAGES = ROOT / "docs" / "images"
 # The parts of a config that make it a recipe's.
-MADE_BY = ("aug", "mix", "model", "optim", "scheduler", "loss", "data.name", "data.batch_size")
+MADE_BY = (
+    "aug", "mix", "model", "optim", "scheduler", "loss", "callbacks", "data.name", "data.batch_size"
+)  # fmt: skip
 TESTED = "tested_every_epoch_"  # the references' protocol, kept apart
 
 # What the runs of a study are made by: study -> key of a change -> words for train.py.
@@ -58,7 +62,8 @@ def keep(key: str, folders: Iterable[str]) -> None:
     commands |= {f"{name}/{key}": words for name in STUDIES for key, words in STUDIES[name].items()}
     if key not in commands:
         raise UserError(f"{key}: no such row; valid: {', '.join(sorted(commands))}")
-    recipe = OmegaConf.create(plain(validate(compose(commands[key].split()))))
+    asked_for = trust_given(commands[key].split())
+    recipe = OmegaConf.create(plain(validate(compose(asked_for))))
     for folder in map(RunFolder, folders):
         metrics = folder.metrics()
         if metrics is None:
@@ -114,18 +119,30 @@ def mean_and_spread(accuracies: Sequence[float]) -> str:
     return f"{percent.mean():.2f}{spread} (n = {len(percent)})"
 
 
-def difference(group: Sequence[float], base: Sequence[float], compared: int = 1) -> str:
-    """Welch's 95% interval of a difference of mean accuracies, in points: `+0.7 (+0.2 to +1.2)`.
+def difference(
+    group: Sequence[Metrics], base: Sequence[Metrics], split: str, compared: int = 1
+) -> str:
+    """A difference of mean accuracies on `split`, in points: `+0.7 (+0.2 to +1.2)`.
+
+    The 95% interval is that of the reports, `augcam.statistics.comparisons`.
 
     Args:
         compared: so many intervals are to hold together, by Bonferroni's correction.
     """
-    a, b = 100 * np.asarray(group), 100 * np.asarray(base)
-    middle = signed(a.mean() - b.mean(), 2)
-    if min(len(a), len(b)) < 2:
-        return middle
-    interval = stats.ttest_ind(a, b, equal_var=False).confidence_interval(1 - 0.05 / compared)
-    return f"{middle} ({signed(interval.low, 2)} to {signed(interval.high, 2)})"
+    apart = difference_of_counts(hits_and_images(group, split), hits_and_images(base, split))
+    middle, half = 100 * apart.mean.item(), 100 * apart.half_width(LEVEL / compared).item()
+    if np.isnan(half):
+        return signed(middle, 2)
+    return f"{signed(middle, 2)} ({signed(middle - half, 2)} to {signed(middle + half, 2)})"
+
+
+def hits_and_images(runs: Sequence[Metrics], split: str) -> tuple[np.ndarray, np.ndarray]:
+    """How many images of `split` each run gets right, and of how many: int (runs, 1) each."""
+    confusions = np.array([run[split]["confusion"] for run in runs])
+    return (
+        confusions.trace(axis1=1, axis2=2)[:, None],
+        confusions.sum(axis=(1, 2))[:, None],
+    )
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -189,11 +206,11 @@ def short() -> str:
         if not runs:
             continue
         seconds = float(np.mean([run["wall_seconds"] for run in runs]))
-        logs = [f"[{r['seed']}](docs/results/{recipe.key}/{stem(r)}.log)" for r in runs]
+        paths = [f"[{r['seed']}](docs/results/{recipe.key}/{stem(r)}.log)" for r in runs]
         rows.append([
             recipe.full_title, f"`{recipe.command}`",
             mean_and_spread([run["test"]["accuracy"] for run in runs]), recipe.reported,
-            duration(seconds), where(runs[0]), " ".join(logs),
+            duration(seconds), where(runs[0]), " ".join(paths),
         ])  # fmt: skip
     return table(
         ["recipe", "command", "test accuracy, %", "reported by others", "time of a run", "device",
@@ -246,7 +263,7 @@ def first_epochs() -> str:
         if recipe.theirs:
             rows.append([f"{recipe.title}, theirs", "", *map(str, recipe.theirs), recipe.best])
         if runs:
-            command = " ".join(["python train.py", *runs[0]["overrides"]])
+            command = made_by(recipe, runs[0])
             curve = [tested(runs, epoch) for epoch in range(1, count + 1)]
             rows.append([f"`{command}`", str(len(runs)), *curve, best_of_all(runs)])
     head = ["test accuracy, %", "n", *(f"epoch {e}" for e in range(1, count + 1))]
@@ -297,6 +314,9 @@ def made_by(recipe: Recipe, run: Metrics) -> str:
     given = any(word.startswith("trainer.max_epochs=") for word in words)
     if run["max_epochs"] != recipe.epochs and not given:
         words.append(f"trainer.max_epochs={run['max_epochs']}")
+    if not any(word.startswith("trainer.precision=") for word in words):
+        # What `auto` was on that machine.
+        words.append(f"trainer.precision={run['environment']['precision']}")
     return " ".join(words)
 
 
@@ -326,47 +346,74 @@ def how_made() -> str:
     )
 
 
-def held_out(study: str) -> dict[str, list[float]]:
-    """Accuracy on held-out training images of each finished run of a study's changes."""
+def finished(study: str) -> dict[str, list[Metrics]]:
+    """The finished runs of a study's changes."""
     return {
-        key: [r["val"]["accuracy"] for r in kept(f"{study}/{key}") if r["status"] == "finished"]
+        key: [run for run in kept(f"{study}/{key}") if run["status"] == "finished"]
         for key in STUDIES[study]
     }
 
 
+def held_out(runs: Iterable[Metrics]) -> list[float]:
+    """Each run's accuracy on held-out training images."""
+    return [run["val"]["accuracy"] for run in runs]
+
+
+def study_made(study: str) -> str:
+    """How many runs a study has, and where and with what they were made, kind by kind."""
+    kinds: dict[str, list[float]] = {}
+    for run in (run for runs in finished(study).values() for run in runs):
+        kind = f"{where(run)}, torch {run['environment']['torch']}"
+        kinds.setdefault(kind, []).append(run["wall_seconds"])
+    return "; ".join(
+        f"{len(seconds)} runs: {kind}, {duration(float(np.median(seconds)))} each (median)"
+        for kind, seconds in kinds.items()
+    )
+
+
+def logs(key: str, runs: Iterable[Metrics]) -> str:
+    """Links from a page in docs/ to the logs of runs, by seed."""
+    return " ".join(f"[{run['seed']}](results/{key}/{stem(run)}.log)" for run in runs)
+
+
 def choice_table() -> str:
     """cpu_budget's batch sizes and rates, on held-out training images."""
-    runs = held_out("choice")
+    runs = finished("choice")
     if not any(runs.values()):
         return "Not run yet."
+
+    def cell(key: str) -> str:
+        if not runs[key]:
+            return "not run"
+        return f"{mean_and_spread(held_out(runs[key]))} {logs(f'choice/{key}', runs[key])}"
+
     rows = [
-        [str(size), *(
-            mean_and_spread(accuracies)
-            if (accuracies := runs[f"batch{size}_lr{rate:g}"])
-            else "not run"
-            for rate in choice.RATES
-        )]
+        [str(size), *(cell(f"batch{size}_lr{rate:g}") for rate in choice.RATES)]
         for size in choice.BATCH_SIZES
-    ]  # fmt: skip
+    ]
     return table(["batch size", *(f"peak rate {rate:g}" for rate in choice.RATES)], rows)
 
 
 def ablation_table() -> str:
     """The flagship's parts, each against the whole, on held-out images."""
-    runs = held_out("ablation")
-    compared = sum(bool(runs[key]) for key, (_, change) in ablation.CHANGES.items() if change)
+    runs = finished("ablation")
+    compared = (
+        len(ablation.CHANGES) - 1
+    )  # also those that are still to come: no interval changes then
     rows = []
     for key, (words, change) in ablation.CHANGES.items():
         override = f"`{change}`" if change else ""
         if not runs[key]:
-            rows.append([words, override, "0", "not run", ""])
+            rows.append([words, override, "0", "not run", "", ""])
             continue
-        mean, _, _ = mean_and_spread(runs[key]).partition(" (n")
-        apart = difference(runs[key], runs["flagship"], compared) if change else ""
-        rows.append([words, override, str(len(runs[key])), mean, apart])
+        mean, _, _ = mean_and_spread(held_out(runs[key])).partition(" (n")
+        apart = difference(runs[key], runs["flagship"], "val", compared) if change else ""
+        rows.append([
+            words, override, str(len(runs[key])), mean, apart, logs(f"ablation/{key}", runs[key])
+        ])  # fmt: skip
     return table(
         ["change", "override", "n", "validation accuracy, %: mean ± std",
-         "against the recipe, points (simultaneous 95% interval)"],
+         "against the recipe, points (simultaneous 95% interval)", "log of each seed"],
         rows,
     )  # fmt: skip
 
@@ -376,8 +423,7 @@ def paper_difference() -> str:
     plain, cutout = (longest(BY_KEY[key]) for key in ("paper_crop_flip", "paper_crop_flip_cutout"))
     if not plain or not cutout or plain[0]["max_epochs"] != cutout[0]["max_epochs"]:
         return "not run"
-    ours, base = ([run["test"]["accuracy"] for run in runs] for runs in (cutout, plain))
-    return f"{difference(ours, base)} after {plain[0]['max_epochs']} epochs"
+    return f"{difference(cutout, plain, 'test')} after {plain[0]['max_epochs']} epochs"
 
 
 def draw_curves(recipe: Recipe, path: Path) -> None:
@@ -403,8 +449,10 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "per_class": per_class,
     "how_made": how_made,
     "ablation": ablation_table,
+    "ablation_made": lambda: study_made("ablation"),
     "ablation_command": lambda: f"    python train.py -m {ablation.BUDGET} {ablation.SEEDS}",
     "choice": choice_table,
+    "choice_made": lambda: study_made("choice"),
     "choice_command": lambda: f"    python train.py -m {choice.BUDGET} {choice.SEEDS}",
 }
 PAGES = (ROOT / "docs" / "results.md", ROOT / "docs" / "ablation.md", ROOT / "README.md")

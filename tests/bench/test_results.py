@@ -8,6 +8,7 @@ import sys
 import pytest
 from omegaconf import OmegaConf
 
+from augcam.config.build import trust_given
 from augcam.config.schema import plain, validate
 from augcam.errors import UserError
 from augcam.runs.build import build_data
@@ -25,18 +26,37 @@ def test_results_ablation_and_readme_are_what_the_script_writes():
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.fixture
+def trusting(monkeypatch):
+    """What a row trusts is trusted in its test alone."""
+    monkeypatch.setattr("augcam.config.build._trusted", set())
+
+
 def test_mean_and_spread():
     assert results.mean_and_spread([0.93, 0.94, 0.95]) == "94.00 ± 1.00 (n = 3)"
     assert results.mean_and_spread([0.93]) == "93.00 (n = 1)"
 
 
-def test_a_difference_comes_with_welchs_interval():
-    # Standard error sqrt(1/3 + 1/3), 4 degrees of freedom: 2.7764 x 0.8165 = 2.27.
-    assert results.difference([0.71, 0.72, 0.73], [0.69, 0.70, 0.71]) == "+2.00 (−0.27 to +4.27)"
-    assert results.difference([0.72], [0.69, 0.70, 0.71]) == "+2.00"
-    # The same five times, each at 99%: 4.6041 x 0.8165 = 3.76.
-    five = results.difference([0.71, 0.72, 0.73], [0.69, 0.70, 0.71], compared=5)
-    assert five == "+2.00 (−1.76 to +5.76)"
+def with_accuracies(*accuracies, images=1_000_000):
+    """Runs that get so many of a million images right, unless told otherwise."""
+    hits = [round(accuracy * images) for accuracy in accuracies]
+    return [{"val": {"accuracy": h / images, "confusion": [[h, images - h], [0, 0]]}} for h in hits]
+
+
+def test_a_difference_comes_with_the_reports_interval():
+    group, base = with_accuracies(0.71, 0.72, 0.73), with_accuracies(0.69, 0.70, 0.71)
+    # Standard error sqrt(1/3 + 1/3); degrees of freedom halfway from 4 (Welch) to 2 (the least):
+    # t(3) is 3.1824, times 0.8165 is 2.60.
+    assert results.difference(group, base, "val") == "+2.00 (−0.60 to +4.60)"
+    assert results.difference(group[:1], base, "val") == "+1.00"
+    # The same five times, each at 99%: 5.8409 x 0.8165 = 4.77.
+    assert results.difference(group, base, "val", compared=5) == "+2.00 (−2.77 to +6.77)"
+
+
+def test_seeds_that_happen_to_agree_are_no_spread_of_zero():
+    # Each run tosses 2,500 coins: a variance of 0.25 / 2,500 = 0.0001, a point's square, at least.
+    equal = with_accuracies(0.5, 0.5, 0.5, images=2500)
+    assert results.difference(equal, equal, "val") == "0.00 (−2.60 to +2.60)"
 
 
 @pytest.fixture
@@ -47,7 +67,7 @@ def keep_run(tmp_path, monkeypatch):
     def keep(key, seed, accuracy, epochs, status="finished", prefix="", history=()):
         run = {
             "status": status, "seed": seed, "max_epochs": epochs, "wall_seconds": 60.0,
-            "test": {"accuracy": accuracy} if status == "finished" else None,
+            "test": with_accuracies(accuracy)[0]["val"] if status == "finished" else None,
             "epochs": len(history), "history": list(history),
             "overrides": [f"experiment={key.replace('_', '/')}"],
             "environment": {"device": "cpu", "cores": 2, "precision": "32-true"},
@@ -96,7 +116,7 @@ def test_the_papers_difference_is_of_runs_of_one_length(keep_run):
     for seed, accuracy in enumerate((0.69, 0.70, 0.71), 1):
         keep_run("paper_crop_flip", seed, accuracy, epochs=30)
         keep_run("paper_crop_flip_cutout", seed, accuracy + 0.02, epochs=30)
-    assert results.paper_difference() == "+2.00 (−0.27 to +4.27) after 30 epochs"
+    assert results.paper_difference() == "+2.00 (−0.60 to +4.60) after 30 epochs"
     keep_run("paper_crop_flip_cutout", 1, 0.95, epochs=60)
     assert results.paper_difference() == "not run"
 
@@ -150,6 +170,24 @@ class TestKeep:
         (folder / "metrics.json").write_text(json.dumps(metrics | {"config": plain(config)}))
         results.keep(recipe.key, [str(folder)])
         assert (tmp_path / recipe.key / f"{recipe.epochs}epochs_seed7.json").is_file()
+
+    @pytest.mark.parametrize(
+        ("key", "words"),
+        [(f"{name}/{k}", w) for name, study in results.STUDIES.items() for k, w in study.items()],
+    )
+    def test_so_are_the_runs_of_a_study(self, tmp_path, folder, key, words, trusting):
+        config = validate(compose([*trust_given(words.split()), "seed=7"]))
+        metrics = json.loads((folder / "metrics.json").read_text())
+        (folder / "metrics.json").write_text(json.dumps(metrics | {"config": plain(config)}))
+        results.keep(key, [str(folder)])
+        assert len(list((tmp_path / key).glob("*epochs_seed7.json"))) == 1
+
+    def test_a_run_without_the_callback_is_not_the_rows(self, folder):
+        config = validate(compose(results.ablation.BUDGET.split()))
+        metrics = json.loads((folder / "metrics.json").read_text())
+        (folder / "metrics.json").write_text(json.dumps(metrics | {"config": plain(config)}))
+        with pytest.raises(UserError, match="its callbacks is not that of"):
+            results.keep("ablation/ema", [str(folder)])
 
     def test_another_recipes_run_is_refused(self, folder):
         with pytest.raises(UserError, match="its aug is not that of experiment=seed/e"):

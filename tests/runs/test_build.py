@@ -84,6 +84,18 @@ def test_pretrained_means_a_new_head_even_with_as_many_classes(monkeypatch):
     assert not torch.equal(network.get_parameter("fc.weight"), theirs.fc.weight)
 
 
+def test_what_stays_new_must_not_be_frozen(monkeypatch):
+    theirs = torchvision.models.resnet18()
+    monkeypatch.setattr("augcam.runs.build.pretrained_weights", lambda *a, **k: theirs.state_dict())
+    words = ("model=torchvision", "model.arch=resnet18", "model.pretrained=true", "model.freeze=2")
+    config = configured(*words)
+    with pytest.raises(UserError, match=r"model\.freeze=2: conv1\.weight would stay random"):
+        start_from_weights(build_network(config, 10), config, 10)
+    config = configured(*words, "model.stem=imagenet")
+    new = start_from_weights(build_network(config, 10), config, 10)
+    assert new == ["fc.weight", "fc.bias"]
+
+
 def test_rebuilding_a_network_fetches_nothing(monkeypatch):
     def fetched(*arguments, **options):
         raise AssertionError("fetched")

@@ -164,7 +164,8 @@ def start_from_weights(network: nn.Module, config: Config, num_classes: int) -> 
         the first convolution where the stem is another.
 
     Raises:
-        UserError: the weights cannot be had, or are another network's.
+        UserError: the weights cannot be had, or are another network's, or a parameter that stays new is
+            frozen.
     """
     model, size = config.model, image_size(config)
     head = head_name(network, num_classes)
@@ -172,14 +173,21 @@ def start_from_weights(network: nn.Module, config: Config, num_classes: int) -> 
     if isinstance(model, LibraryConfig) and has_cifar_stem(model, network, size):
         new.append(first_convolution(network)[0])
     if model.weights is not None:
-        return load_weights(
-            network, read_weights(model.weights), new, f"model.weights={model.weights}"
-        )
-    if not isinstance(model, LibraryConfig) or not model.pretrained:
+        state, source = read_weights(model.weights), f"model.weights={model.weights}"
+    elif isinstance(model, LibraryConfig) and model.pretrained:
+        whole = pretrained_weights(model.name, model.arch, num_classes, size, **model.arguments())
+        state = {n: value for n, value in whole.items() if not f"{n}.".startswith(f"{head}.")}
+        source = f"model.pretrained of {model.arch}"
+    else:
         return []
-    state = pretrained_weights(model.name, model.arch, num_classes, size, **model.arguments())
-    trunk = {n: value for n, value in state.items() if not f"{n}.".startswith(f"{head}.")}
-    return load_weights(network, trunk, new, f"model.pretrained of {model.arch}")
+    unmatched = load_weights(network, state, new, source)
+    fixed = {name for name, p in network.named_parameters() if not p.requires_grad}
+    if random := [name for name in unmatched if name in fixed]:
+        raise UserError(
+            f"model.freeze={model.freeze}: {', '.join(random)} would stay random, as {source} does not "
+            "fit there; model.stem=imagenet keeps the first convolution that pretrained weights belong to"
+        )
+    return unmatched
 
 
 # Pixels a side of torchvision's data sets that are neither 32 nor of many sizes.
