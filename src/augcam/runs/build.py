@@ -185,7 +185,7 @@ def start_from_weights(network: nn.Module, config: Config, num_classes: int) -> 
     if random := [name for name in unmatched if name in fixed]:
         raise UserError(
             f"model.freeze={model.freeze}: {', '.join(random)} would stay random, as {source} does not "
-            "fit there; model.stem=imagenet keeps the first convolution that pretrained weights belong to"
+            "fit there; model.stem=imagenet keeps the first convolution of pretrained weights"
         )
     return unmatched
 
