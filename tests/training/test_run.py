@@ -5,12 +5,14 @@ import io
 import json
 import os
 
+import numpy as np
 import pytest
 
 from augcam.errors import RunError, explained
 from augcam.runs.run_folder import RunFolder
+from augcam.training.callbacks import predictions
 from augcam.training.callbacks.checkpoints import AtomicCheckpoints
-from tests.training.conftest import tiny_run
+from tests.training.conftest import Died, tiny_run
 
 
 @pytest.mark.parametrize(
@@ -86,3 +88,21 @@ def test_a_finished_run_is_left_alone(tmp_path):
     }
     assert tiny_run(tmp_path / "run").metrics == json.loads(result.folder.metrics_file.read_text())
     assert {p: p.read_bytes() for p in before} == before
+
+
+@pytest.mark.parametrize("overrides", [(), ("callbacks=[ema]", "callbacks.ema.decay=0.5")],
+                         ids=["last weights", "averaged weights"])  # fmt: skip
+def test_a_run_that_died_in_its_test_is_tested_on_the_same_network(
+    tmp_path, monkeypatch, overrides
+):
+    def die(*_arguments):
+        raise Died
+
+    with monkeypatch.context() as patched:
+        patched.setattr(predictions.TestPredictions, "on_test_batch_end", die)
+        with pytest.raises(Died):
+            tiny_run(tmp_path / "run", *overrides)
+    whole, again = (tiny_run(tmp_path / name, *overrides) for name in ("whole", "run"))
+    assert again.metrics["test"] == whole.metrics["test"]
+    one, other = (np.load(result.folder.predictions_file) for result in (whole, again))
+    assert np.array_equal(one["confidence"], other["confidence"])

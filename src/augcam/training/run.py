@@ -14,6 +14,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning import Trainer
+from pytorch_lightning.callbacks import WeightAveraging
 from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
 
 from augcam.atomic import remove_leftovers
@@ -175,6 +176,7 @@ def fit_and_test(
     """
     try:
         trainer.fit(classifier, data, ckpt_path=resume_from, weights_only=True)
+        take_averaged_weights(trainer, classifier)
         trainer.test(classifier, data, verbose=False)
     except Stopped as stop:
         return stop.signum
@@ -192,6 +194,17 @@ def fit_and_test(
             f"{error}; {kept}\na lower optim.lr, in a new run, is the usual remedy"
         ) from None
     return None
+
+
+def take_averaged_weights(trainer: Trainer, classifier: Classifier) -> None:
+    """Give the network the average of its weights, where a callback keeps one: that is what is tested.
+
+    The callback does so itself when training ends. But a run that was stopped in its test has nothing
+    left to train, and Lightning then leaves that hook out. To copy the average twice does no harm.
+    """
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, WeightAveraging):
+            callback.on_train_end(trainer, classifier)
 
 
 _REMEDIES = {
