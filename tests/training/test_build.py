@@ -1,6 +1,9 @@
 """From a config to optimizer and schedule: the head's own rate; what breaks off is refused."""
 
+import math
+
 import pytest
+import torch
 from torch import nn
 
 from augcam.config.schema import validate
@@ -50,6 +53,33 @@ def test_without_it_the_optimizer_is_as_it_was():
     classifier = build_classifier(config, "abcdefghij")
     optimizer = classifier.make_optimizer([{"params": [nn.Parameter(nn.Linear(1, 1).weight.data)]}])
     assert len(optimizer.param_groups) == 1
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "rates"),
+    [
+        # of optim.lr, epoch by epoch
+        (["scheduler=multistep"], [1, 1, 1, 0.2, 0.2, 0.2, 0.04, 0.04, 0.008, 0.008]),
+        (["scheduler=cosine"], [(1 + math.cos(math.pi * epoch / 10)) / 2 for epoch in range(10)]),
+        (
+            ["scheduler=onecycle", "scheduler.div_factor=10", "scheduler.final_div_factor=1"],
+            [0.1, *(1 - 0.9 * epoch / 8 for epoch in range(9))],
+        ),
+    ],
+    ids=["multistep", "cosine", "onecycle"],
+)
+def test_a_schedule_that_steps_at_epochs_spans_the_epochs(scheduler, rates):
+    config = validate(compose([*TINY[:-1], *scheduler, "scheduler.interval=epoch",
+                               "trainer.max_epochs=10"]))  # fmt: skip
+    classifier = build_classifier(config, "abcdefghij")
+    optimizer = classifier.make_optimizer([nn.Parameter(torch.zeros(1))])
+    schedule = classifier.make_scheduler(optimizer, 5000)["scheduler"]
+    seen = []
+    for _ in rates:
+        seen.append(optimizer.param_groups[0]["lr"] / 0.1)
+        optimizer.step()
+        schedule.step()
+    assert seen == pytest.approx(rates)
 
 
 @pytest.mark.parametrize(

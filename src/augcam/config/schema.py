@@ -190,8 +190,9 @@ class OptimConfig(BaseModel):
 class SchedulerConfig(BaseModel):
     """A torch scheduler: `_target_`, how often it steps, and its own arguments.
 
-    An argument with the value `auto` stands for the number of optimizer steps of the whole run, and
-    MultiStepLR's `milestones` are shares of it, so that a shortened run keeps the schedule's shape.
+    An argument with the value `auto` stands for the length of the whole run, in optimizer steps or in
+    epochs as `interval` has it, and MultiStepLR's `milestones` are shares of it, so that a shortened run
+    keeps the schedule's shape.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True)

@@ -105,7 +105,7 @@ def _rehearse(config: Config, make_optimizer: Callable[..., Optimizer], steps: i
     try:
         optimizer = make_optimizer([nn.Parameter(torch.zeros(1))])
         scheduler = _scheduler(config, optimizer, steps)
-        while done < (config.trainer.max_epochs if given.interval == "epoch" else steps):
+        while done < _length(config, steps):
             rate = float(optimizer.param_groups[0]["lr"])
             if not 0 <= rate < math.inf:
                 raise ValueError(f"a learning rate of {rate}")
@@ -122,13 +122,19 @@ def _rehearse(config: Config, make_optimizer: Callable[..., Optimizer], steps: i
         ) from None
 
 
+def _length(config: Config, steps: int) -> int:
+    """How often the schedule steps in a run of `steps` optimizer steps."""
+    return config.trainer.max_epochs if config.scheduler.interval == "epoch" else steps
+
+
 def _scheduler(config: Config, optimizer: Optimizer, steps: int) -> Any:
+    length = _length(config, steps)
     arguments: dict[str, Any] = {
-        name: steps if value == "auto" else value
+        name: length if value == "auto" else value
         for name, value in config.scheduler.arguments().items()
     }
     if "milestones" in arguments:
-        arguments["milestones"] = [round(share * steps) for share in arguments["milestones"]]
+        arguments["milestones"] = [round(share * length) for share in arguments["milestones"]]
     if isinstance(arguments.get("max_lr"), float) and config.optim.head_lr is not None:
         # OneCycleLR sets the rates itself: each group's in proportion.
         arguments["max_lr"] = [
