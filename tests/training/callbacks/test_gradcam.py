@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import EMAWeightAveraging
 from pytorch_lightning.loggers import TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.data import DataLoader, TensorDataset
@@ -70,17 +71,33 @@ def test_shows_the_most_confidently_wrong_with_their_captions(tmp_path, drawn):
     module, data = classifier(), loader()
     trainer(tmp_path, [panel(tmp_path)]).validate(module, data, verbose=False)
 
+    images = torch.cat([batch[0] for batch in data])
+    wrong, expected_captions = mistakes(module, data)
+    rows, captions = drawn[0]
+    assert captions == expected_captions
+    for (shown, *_), i in zip(rows, wrong, strict=True):
+        expected = (images[i].permute(1, 2, 0) * 0.25 + 0.5).clamp(0, 1).mul(255).round()
+        assert np.abs(shown.astype(int) - expected.numpy().astype(int)).max() <= 1
+
+
+def mistakes(module, data) -> tuple[torch.Tensor, list[str]]:
+    """The four that the network gets wrong most confidently: their places and their captions."""
     images, labels = (torch.cat(part) for part in list(zip(*data, strict=True))[:2])
     with torch.no_grad():
         confidence, predicted = module.eval()(images).softmax(1).max(1)
     wrong = torch.where(predicted != labels, confidence, -1).argsort(descending=True)[:4]
-    rows, captions = drawn[0]
-    assert captions == [
+    return wrong, [
         f"{CLASSES[labels[i]]} → {CLASSES[predicted[i]]}\n{confidence[i]:.0%}" for i in wrong
     ]
-    for (shown, *_), i in zip(rows, wrong, strict=True):
-        expected = (images[i].permute(1, 2, 0) * 0.25 + 0.5).clamp(0, 1).mul(255).round()
-        assert np.abs(shown.astype(int) - expected.numpy().astype(int)).max() <= 1
+
+
+def test_where_the_average_of_the_weights_is_validated_the_average_is_explained(tmp_path, drawn):
+    module, data = classifier(), loader()
+    average = EMAWeightAveraging(decay=0.9)
+    trainer(tmp_path, [panel(tmp_path), average], max_epochs=1).fit(module, data, data)
+    _, captions = drawn[0]
+    # When training ends, the callback leaves the average in the network.
+    assert captions == mistakes(module, data)[1]
 
 
 def test_tracked_images_stay_the_same_at_every_epoch(tmp_path, drawn):
@@ -177,7 +194,7 @@ def test_leaves_no_trace(tmp_path, settings):
 class Watch(pl.Callback):
     """All of a network that an explanation could disturb, at the end of validation."""
 
-    def on_validation_end(self, trainer, module):
+    def on_validation_epoch_end(self, trainer, module):
         network = module.network
         if not any(p.grad is not None for p in network.parameters()):
             for parameter in network.parameters():

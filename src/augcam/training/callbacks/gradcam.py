@@ -135,7 +135,9 @@ class GradCamPanels(Callback):
         rank, chosen = candidates[0].topk(min(self.images, len(candidates[0])))
         self._kept = rank, candidates[1][chosen], candidates[2][chosen]
 
-    def on_validation_end(self, trainer: Trainer, pl_module: pl.LightningModule) -> None:
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: pl.LightningModule) -> None:
+        # Here, and not in on_validation_end: a callback that validates the average of the weights swaps
+        # them back in this hook, after ours, and the mistakes are the average's.
         if not self._is_due(trainer):
             return
         began = time.perf_counter()
