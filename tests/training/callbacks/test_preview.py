@@ -30,22 +30,29 @@ def images() -> np.ndarray:
     ("changes", "made"),
     [
         ({}, True),
-        ({"current_epoch": 1}, False),  # the run goes on
         ({"is_global_zero": False}, False),
         ({"fast_dev_run": True}, False),
     ],
 )
-def test_it_is_drawn_once_before_the_first_epoch(tmp_path, images, changes, made):
-    usual = {"is_global_zero": True, "fast_dev_run": False, "current_epoch": 0, "loggers": []}
+def test_it_is_drawn_by_the_first_rank_of_a_real_run(tmp_path, images, changes, made):
+    usual = {"is_global_zero": True, "fast_dev_run": False, "global_step": 0, "loggers": []}
     trainer: Any = SimpleNamespace(**usual | changes)
     pipeline, path = build_pipeline(FLIP, 1), tmp_path / "preview.png"
     callback = AugmentationPreview(images, [0, 1], ["a", "b"], pipeline, 3, path)
-    callback.on_fit_start(trainer, LIGHTNING)
+    callback.on_train_start(trainer, LIGHTNING)
     assert path.exists() == made
     if made:
         with Image.open(path) as drawn:
             picture = preview_picture(images, [0, 1], ["a", "b"], pipeline, 3)
             assert np.array_equal(np.asarray(drawn), picture)
+
+
+def test_a_run_that_goes_on_does_not_draw_it_again(tmp_path, died_in_epoch):
+    folder = died_in_epoch(tmp_path / "run", 2, "preview.samples=2")
+    picture = folder.figures / "augmentation_preview.png"
+    picture.unlink()
+    tiny_run(folder.path, "preview.samples=2")
+    assert not picture.exists()
 
 
 def test_images_go_round_the_classes():

@@ -41,10 +41,11 @@ class AugmentationPreview(Callback):
         self.images, self.labels, self.classes = images, labels, classes
         self.pipeline, self.draws, self.path, self.mix = pipeline, draws, path, mix
 
-    def on_fit_start(self, trainer: Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: pl.LightningModule) -> None:
         if not trainer.is_global_zero or trainer.fast_dev_run or len(self.images) == 0:  # type: ignore[attr-defined]
             return
-        if trainer.current_epoch > 0:
+        # The run goes on. In earlier hooks its progress is not restored yet.
+        if trainer.global_step > 0:
             return
         picture = preview_picture(
             self.images, self.labels, self.classes, self.pipeline, self.draws, self.mix
