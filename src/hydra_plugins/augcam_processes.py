@@ -173,6 +173,9 @@ class ProcessLauncher(Launcher):
     def _run(self, jobs: Sequence[_Job], at_once: int) -> None:
         overview = overview_of(self.context)
         waiting, running = deque(jobs), list[_Job]()
+        # In an earlier launch: Optuna's sweeper makes one for each trial.
+        if overview.failed_fast():
+            waiting.clear()
         try:
             while waiting or running:
                 while waiting and len(running) < at_once:

@@ -190,10 +190,11 @@ def test_a_job_that_is_killed_or_cannot_write_stops_no_other(tmp_path):
     assert f"report   {study}/report.html" in listed
 
 
-def test_with_fail_fast_a_failed_job_is_the_last(tmp_path):
+@pytest.mark.parametrize("launches", [[], ["hydra.sweeper.max_batch_size=1"]], ids=["one", "many"])
+def test_with_fail_fast_a_failed_job_is_the_last(tmp_path, launches):
     done = train_py(
         "-m", *TINY, "aug=rotate", "aug.rotate.p=1.7,0.5,1.0", f"sweep.dir={tmp_path}/study",
-        "sweep.fail_fast=true", cwd=tmp_path,
+        "sweep.fail_fast=true", *launches, cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 1
     assert jobs(tmp_path / "study") == {"aug.rotate.p=1.7": "failed"}
