@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from augcam.report.analysis import find
+from augcam.report.load import read_study
 from augcam.runs.run_folder import RunFolder
 from tests.conftest import ROOT, train_py
 
@@ -273,6 +275,8 @@ def test_optuna_searches_for_the_highest_validation_accuracy(tmp_path):
         accuracies[metrics["config"]["aug"]["rotate"]["limit"]] = metrics["val"]["accuracy"]
     results = (tmp_path / "study" / "optimization_results.yaml").read_text()
     assert f"best_value: {max(accuracies.values())}" in results
+    # The report ranks what was searched for by what the search went by.
+    assert find(read_study([tmp_path / "study"]), tmp_path).searched
 
 
 @pytest.mark.skipif(

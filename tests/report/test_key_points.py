@@ -15,7 +15,7 @@ from augcam.viz.page import Table
 from tests.conftest import ROOT
 from tests.refine.test_loop import NONE, a_sweep
 from tests.report.studies import a_study, runs_of, some_right
-from tests.report.test_analysis import in_search, study_of, with_accuracy
+from tests.report.test_analysis import study_of, trial, with_accuracy
 
 sys.path.insert(0, str(ROOT / "bench"))
 import claims
@@ -75,10 +75,8 @@ def test_where_the_baseline_is_first_its_ties_are_named_once():
 
 
 def test_a_search_shows_the_test_of_the_chosen_one_alone(tmp_path):
-    target = "hydra_plugins.hydra_optuna_sweeper.optuna_sweeper.OptunaSweeper"
-    (tmp_path / "multirun.yaml").write_text(f"hydra:\n  sweeper:\n    _target_: {target}\n")
     # The trial that is worse on validation happens to be better on the test set.
-    groups = {"a": [in_search(tmp_path, "a", 0.9, 70)], "b": [in_search(tmp_path, "b", 0.8, 75)]}
+    groups = {"a": [trial("a", 0.9, 70)], "b": [trial("b", 0.8, 75)]}
     study = a_study(groups, baseline=None)
     first, *rest = sentences(study)
     assert first.startswith("**The search chose a**: 90.0% on validation, the best of 2 settings")

@@ -7,9 +7,6 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
 from augcam.metrics import METRICS
 from augcam.report import charts as figures
@@ -131,7 +128,7 @@ class Findings:
 
 def find(study: Study, folder: Path) -> Findings:
     """Rank the groups and compare them with the baseline and with the first."""
-    searched = _is_search(study)
+    searched = study.search
     score = {label: _score(runs, searched) for label, runs in study.groups.items()}
     order = sorted(study.groups, key=lambda label: -score[label])
     differences: dict[str, Difference] = {}
@@ -239,21 +236,6 @@ def _epoch_seconds(run: Run) -> list[float]:
     """Each epoch's wall time. What else a machine does can only add to it: the least tells most."""
     ends = [float(row.get("wall_seconds", "nan")) for row in run.metrics.get("history") or []]
     return [seconds for seconds in np.diff(ends, prepend=0.0).tolist() if seconds > 0]
-
-
-def _is_search(study: Study) -> bool:
-    """Whether any run belongs to a sweep of Hydra's Optuna sweeper, which chooses on validation."""
-    folders = {run.folder.path.parent for runs in study.groups.values() for run in runs}
-    return any("optuna" in _sweeper(folder / "multirun.yaml") for folder in folders)
-
-
-def _sweeper(multirun: Path) -> str:
-    """The class of the sweeper that wrote this multirun.yaml; "" where it cannot be read."""
-    try:
-        written = OmegaConf.load(multirun)
-        return str(OmegaConf.select(written, "hydra.sweeper._target_"))
-    except (OSError, ValueError, OmegaConfBaseException, YAMLError):
-        return ""
 
 
 def generalisation_gap(run: Run) -> float | None:
