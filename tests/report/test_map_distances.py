@@ -128,6 +128,19 @@ def test_the_numbers_are_means_over_pairs_of_runs():
         assert shifts.within["flip"][key] == pytest.approx(own)
 
 
+def test_runs_with_maps_of_another_size_are_left_out_and_named():
+    groups = {
+        "none": group("none", 2, 1, scene(0)),
+        "flip": group("flip", 2, 11, scene(0)),
+        "wide": [a_run([1], [1], 1, "wide", maps=some_maps(0, n=40, cells=(8, 8)))],
+    }
+    shifts = map_shifts(groups, "none")
+    assert shifts.other_size == ("wide",)
+    del groups["wide"]
+    alone = map_shifts(groups, "none")
+    assert (shifts.shift, shifts.needed, alone.other_size) == (alone.shift, alone.needed, ())
+
+
 @pytest.mark.parametrize("seeds", [1, 2, 3])
 def test_below_four_seeds_there_is_no_verdict_however_far_the_maps_moved(seeds):
     base, flip = group("none", seeds, 1, scene(0)), group("flip", seeds, 11, scene(1))

@@ -44,6 +44,8 @@ class MapShifts:
             adjusted for all groups (`augcam.statistics.permutation.moved_apart`). A group is missing
             where it or the baseline has fewer than `needed` runs.
         needed: runs that a verdict takes, of each.
+        other_size: groups with maps of another size than the baseline's, as networks of other strides
+            have. Cell by cell they cannot be compared: such runs are left out of all the above.
     """
 
     baseline_seeds: dict[str, float]
@@ -52,6 +54,7 @@ class MapShifts:
     within: dict[str, dict[str, float]]
     p: dict[str, float]
     needed: int
+    other_size: tuple[str, ...]
 
 
 def map_distances(first: Maps, second: Maps) -> dict[str, float]:
@@ -110,7 +113,15 @@ def map_shifts(groups: Mapping[str, Sequence[Run]], baseline: str | None) -> Map
     if baseline not in runs or len(runs) < 2:
         return None
     assert baseline is not None
-    others = [label for label in runs if label != baseline]
+    first = runs[baseline][0].maps
+    assert first is not None
+    size, evaluated = first.map_true.shape, runs
+    runs = {
+        label: [run for run in several if run.maps and run.maps.map_true.shape == size]
+        for label, several in evaluated.items()
+    }
+    other_size = tuple(label for label in runs if len(runs[label]) < len(evaluated[label]))
+    others = [label for label in runs if runs[label] and label != baseline]
     every = [run.maps for label in (baseline, *others) for run in runs[label] if run.maps]
     table = _distance_table(every)
     ends = np.cumsum([0, *(len(runs[label]) for label in (baseline, *others))])
@@ -141,6 +152,7 @@ def map_shifts(groups: Mapping[str, Sequence[Run]], baseline: str | None) -> Map
         {label: between(member[label], member[label]) for label in others},
         p,
         needed,
+        other_size,
     )
 
 

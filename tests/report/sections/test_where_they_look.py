@@ -8,7 +8,7 @@ from scipy import stats
 
 from augcam.report.analysis import find
 from augcam.report.load import read_study
-from augcam.report.sections.where_they_look import where_they_look
+from augcam.report.sections.where_they_look import map_shift_blocks, where_they_look
 from augcam.viz.page import Table
 from tests.report.conftest import write_evaluation, write_run
 
@@ -81,3 +81,22 @@ def test_evaluations_without_an_excess_have_dashes_and_say_why(table):
     assert [rows(page)["flip"][column] for column in COLUMNS] == ["-"] * 4
     assert rows(page)["flip"]["concentration"] == "0.500 ± 0.020 (images)"
     assert "A dash: not measured by an earlier version" in page.caption
+
+
+def test_maps_of_another_size_are_not_compared_and_the_page_says_so(tmp_path, maps):
+    """As those of a network with other strides."""
+
+    def blocks_with(aug, own):
+        write_evaluation(write_run(tmp_path / aug, f"aug={aug}", "seed=1"), own)
+        return map_shift_blocks(find(read_study([tmp_path]), tmp_path))
+
+    assert blocks_with("none", maps) == []
+    sentence = (
+        "How far the maps of `flip` moved is not measured: they have another number of cells than those "
+        "of `none`."
+    )
+    assert blocks_with("flip", maps.repeat(2, axis=1).repeat(2, axis=2)) == [sentence]
+    _heading, table, last = blocks_with("cutout", maps)
+    assert isinstance(table, Table)
+    assert [row[0] for row in table.rows] == ["cutout to none"]
+    assert last == sentence

@@ -137,6 +137,15 @@ def map_shift_blocks(findings: Findings) -> list[Block]:
     shifts = map_shifts(groups, study.baseline)
     if shifts is None:
         return []
+    left_out: list[Block] = []
+    if shifts.other_size:
+        labels = words.listed([code(label) for label in shifts.other_size])
+        left_out.append(
+            f"How far the maps of {labels} moved is not measured: they have another number of cells "
+            f"than those of {code(study.baseline)}."
+        )
+    if not shifts.shift:
+        return left_out
     rows = []
     if shifts.baseline_seeds:
         rows.append([f"{study.baseline}, seed to seed", *_numbers(shifts.baseline_seeds)])
@@ -157,7 +166,7 @@ def map_shift_blocks(findings: Findings) -> list[Block]:
             f"{shifts.needed} evaluated seeds of {code(study.baseline)} and of the augmentation, with "
             f"{words.plural(len(shifts.shift), 'augmentation')} on the page."
         )
-        return [heading, Table(columns, rows, caption)]
+        return [heading, Table(columns, rows, caption), *left_out]
     sentences = [
         f"{plain(label)}: further apart than seeds are (adjusted p {words.p_value(p)})."
         if p < LEVEL
@@ -174,7 +183,7 @@ def map_shift_blocks(findings: Findings) -> list[Block]:
         "far apart, beyond what each spreads from seed to seed; one test for all six measures, adjusted "
         "for the number of augmentations: on at most 5% of pages is any of them wrong."
     )
-    return [heading, bullets(sentences), Table(columns, rows, caption)]
+    return [heading, bullets(sentences), Table(columns, rows, caption), *left_out]
 
 
 def _numbers(measures: Mapping[str, float]) -> list[str]:
