@@ -38,3 +38,12 @@ def test_a_run_whose_overrides_cannot_be_read_has_no_line(groups):
         for run in several:
             run.folder.overrides_file.write_text("- [")
     assert sweep_commands(groups) == []
+
+
+def test_the_default_pipeline_which_no_word_names_has_a_line_of_its_own(tmp_path):
+    for words in (["seed=1"], ["aug=none", "seed=1"], ["aug=flip", "seed=1"]):
+        write_run(tmp_path / "_".join(words), *words)
+    assert sorted(sweep_commands(read_study([tmp_path]).groups)) == [
+        "python train.py -m aug=none,flip seed=1",
+        "python train.py seed=1",
+    ]

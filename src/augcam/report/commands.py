@@ -37,10 +37,12 @@ def sweep_commands(
     lines = []
     for rest, augs in asked.items():
         # Augmentations with the same seeds stand in one line.
-        by_seeds: dict[tuple[int, ...], list[str]] = {}
+        by_seeds: dict[tuple[bool, tuple[int, ...]], list[str]] = {}
         for aug, own in augs.items():
-            by_seeds.setdefault(tuple(wanted or sorted(set(own))), []).append(aug)
-        for chosen, names in by_seeds.items():
+            # Without aug=, for the default pipeline, there is no name to stand among the others.
+            key = bool(aug), tuple(wanted or sorted(set(own)))
+            by_seeds.setdefault(key, []).append(aug)
+        for (_, chosen), names in by_seeds.items():
             values = ",".join(name.removeprefix("aug=") for name in names)
             words = [f"aug={values}"] if values else []
             words.append(f"seed={','.join(map(str, chosen))}")
