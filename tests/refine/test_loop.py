@@ -48,7 +48,11 @@ def a_sweep(folder, seeds=4, **configs):
     return folder
 
 
-def test_the_planted_pair_is_found_spared_and_wins(tmp_path):
+def stopped(*_arguments):
+    raise KeyboardInterrupt
+
+
+def test_the_planted_pair_is_found_spared_and_wins(tmp_path, monkeypatch):
     sweep = a_sweep(tmp_path / "sweep")
     lines: list[str] = []
     trained: list[RunFolder] = []
@@ -85,6 +89,12 @@ def test_the_planted_pair_is_found_spared_and_wins(tmp_path):
     )
     assert again.test == outcome.test
     assert json.loads((tmp_path / "out" / "refine.json").read_text()) == kept
+    # Stopped before its end, such a start leaves what is on record.
+    with monkeypatch.context() as patched:
+        patched.setattr("augcam.refine.loop.decide", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            refine(sweep, tmp_path / "out", pretended, lines.append, seeds=3)
+    assert json.loads((tmp_path / "out" / "refine.json").read_text()) == kept
     # Under another plan it would be a second look.
     with pytest.raises(UserError, match="another plan"):
         refine(sweep, tmp_path / "out", pretended, lines.append, seeds=4)
@@ -102,7 +112,7 @@ def test_a_loop_that_was_stopped_goes_on(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         refine(sweep, tmp_path / "out", some, lambda _: None, seeds=3)
-    assert json.loads((tmp_path / "out" / "refine.json").read_text())["state"] != "done"
+    assert json.loads((tmp_path / "out" / "refine.json").read_text())["state"] == "training"
     rest = []
 
     def others(run):

@@ -260,7 +260,9 @@ def refine(
     _refuse_another(file, plan)
     out.mkdir(parents=True, exist_ok=True)
     with RunFolder(out).locked("refine"):
-        _write(file, Outcome(plan, {}, None, []), "trained" if plan.candidates else "nothing hurt")
+        if not file.exists():  # one that is there may hold the look at the test set
+            state = "training" if plan.candidates else "nothing hurt"
+            _write(file, Outcome(plan, {}, None, []), state)
         if not plan.candidates:
             return Outcome(plan, {}, None, [])
         runs = {(c.label, arm): _fresh(out, c, arm, plan) for c in plan.candidates for arm in ARMS}
