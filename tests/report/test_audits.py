@@ -21,7 +21,10 @@ def test_the_page_begins_with_which_augmentation_leaves_which_class_a_shortcut(t
     audit_as(by_name["aug=none,seed=1"], star="shortcut", ring="look")
     audit_as(by_name["aug=none,seed=2"], star="shortcut", arrow="shortcut")
     (point,) = points()
-    assert point.endswith("under `none` (star 2 and arrow 1 of 2 runs); under `flip` no class.")
+    assert point.endswith(
+        "under `none` (star 2 and arrow 1 of 2 runs); under `flip` no class. Each "
+        "run was tested by itself: augmentations are not compared."
+    )
     audit_as(by_name["aug=flip,seed=1"], heart="shortcut")
     (point,) = points()
     assert "`flip` (heart 1 of 2 runs)" in point

@@ -41,4 +41,6 @@ def shortcut_point(findings: Findings) -> list[str]:
     if not known:
         return []
     point = f"**Classes known by a shortcut** (`augcam audit`): under {words.listed(known)}"
-    return [f"{point}; under {words.listed(clean)} no class." if clean else f"{point}."]
+    if clean:
+        point += f"; under {words.listed(clean)} no class"
+    return [f"{point}. Each run was tested by itself: augmentations are not compared."]
