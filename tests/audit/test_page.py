@@ -20,8 +20,9 @@ from augcam.audit.page import write_audit_page
 from augcam.audit.stability import Stability
 from augcam.audit.verdict import PropertyEffect
 from augcam.audit.words import place, sentence
-from augcam.config.compose import compose
+from augcam.config.compose import CONF, compose
 from augcam.config.schema import validate
+from augcam.data.augment.build import build_pipeline
 from augcam.data.datasets.base import ImageSet
 from tests.browser import assert_legible, laid_out, needs_chromium
 
@@ -86,7 +87,7 @@ def test_where_the_training_command_is_not_known_the_augmentation_alone_is_named
     write_audit_page(path, tmp_path / "audit", result, title="a", summary="b", recorded=None)
     page = path.read_text(encoding="utf-8")
     assert "The augmentation, as <code>train.py</code> takes it" in page
-    assert "+aug.crop_away=" in page
+    assert "++aug.crop_away=" in page
     assert "python train.py" not in page
 
 
@@ -125,32 +126,63 @@ def caused(patch: Patch | None, name: str) -> ClassAudit:
     return ClassAudit("ship", "shortcut", "", 100, patch, found)
 
 
-@pytest.mark.parametrize("there", [(), ("cutout", "blur", "color_jitter", "brightness_contrast")])
-@pytest.mark.parametrize("name", [*PROPERTIES, "corner", "middle", "anywhere"])
-def test_what_to_do_is_a_command_that_train_takes(name, there):
-    boxes = {"corner": (0, 28, 4, 32), "middle": (14, 14, 18, 18), "anywhere": (3, 9, 11, 17)}
-    patch = None
-    if name in boxes:
-        region = Region(boxes[name])
-        fixed = name != "anywhere"
-        patch = Patch(EFFECT, fixed, region if fixed else None, np.arange(1), [region], 1, 1, 0.02)
-    added = advice.overrides(caused(patch, "" if patch else name), SIZE, there)
-    base = ["data=shapes", "aug=none", *(f"+aug/op@aug.{one}={one}" for one in there)]
-    line = advice.command(["hydra.run.dir=x", *base], added)
+BOXES = {"corner": (0, 28, 4, 32), "middle": (14, 14, 18, 18), "anywhere": (3, 9, 11, 17)}
+
+
+def part(kind: str) -> ClassAudit:
+    region = Region(BOXES[kind])
+    fixed = kind != "anywhere"
+    patch = Patch(EFFECT, fixed, region if fixed else None, np.arange(1), [region], 1, 1, 0.02)
+    return caused(patch, "")
+
+
+EVERY = [*(caused(None, name) for name in PROPERTIES), *map(part, BOXES)]
+
+
+@pytest.mark.parametrize("one", EVERY, ids=[*PROPERTIES, *BOXES])
+def test_what_to_do_is_a_command_that_train_takes(one):
+    base = ["data=shapes", "aug=none"]
+    line = advice.command(["hydra.run.dir=x", *base], advice.overrides(one, SIZE, {}))
     assert "hydra" not in line
     words = shlex.split(line)
     assert words[:2] == ["python", "train.py"]
-    before, after = validate(compose(base)), validate(compose(words[2:]))
-    assert after.aug != before.aug
+    pipeline = validate(compose(words[2:])).aug
+    assert len(build_pipeline(pipeline, 1, mean=lambda: (0.5,) * 3).transforms) == 1
 
 
-def test_what_a_run_had_taken_out_stays_out_but_for_what_is_added():
-    added = advice.overrides(caused(None, "brightness"), SIZE, ())
-    line = advice.command(["~aug.flip", "~aug.brightness_contrast", "~hydra.x"], added)
-    config = validate(compose(shlex.split(line)[2:]))
-    assert shlex.split(line)[2:] == ["~aug.flip", *added]
-    assert "brightness_contrast" in config.aug
-    assert "flip" not in config.aug
+@pytest.mark.parametrize("aug", sorted(path.stem for path in (CONF / "aug").glob("*.yaml")))
+def test_no_pipeline_refuses_what_is_to_be_done_now_or_after_the_next_audit(aug):
+    recorded, commands = [f"aug={aug}"], []
+    first = pipeline = validate(compose(recorded)).aug
+    for _audit in range(2):
+        # All at once: what takes them together takes each.
+        added = [word for one in EVERY for word in advice.overrides(one, SIZE, pipeline)]
+        recorded = shlex.split(advice.command(recorded, list(dict.fromkeys(added))))[2:]
+        pipeline = validate(compose(recorded)).aug
+        build_pipeline(pipeline, 1, mean=lambda: (0.5,) * 3)
+        commands.append(recorded)
+    assert pipeline.keys() > first.keys()
+    assert sorted(commands[0]) == sorted(commands[1])  # nothing is said twice
+
+
+@pytest.mark.parametrize("gone", ["aug.cutout=null", "~aug.cutout"])
+def test_a_step_that_was_taken_out_stays_out_beside_what_is_added(gone):
+    recorded = ["aug=cutout_rotate", "~aug.flip", gone]
+    pipeline = validate(compose(recorded)).aug
+    line = advice.command([*recorded, "~hydra.x"], advice.overrides(part("middle"), SIZE, pipeline))
+    aug = validate(compose(shlex.split(line)[2:])).aug
+    assert {name for name, step in aug.items() if step} == {"rotate", "more_cutout"}
+
+
+def test_the_crop_of_a_second_audit_keeps_that_of_the_first():
+    recorded = ["aug=none"]
+    for box in ((29, 0, 32, 32), (0, 28, 4, 32)):
+        patch = Patch(EFFECT, True, Region(box), np.arange(1), [], 1, 1, 0.1)
+        pipeline = validate(compose(recorded)).aug
+        added = advice.overrides(caused(patch, ""), SIZE, pipeline)
+        recorded = shlex.split(advice.command(recorded, added))[2:]
+    (step,) = validate(compose(recorded)).aug.values()
+    assert step["px"] == [-4, 0, -3, 0]
 
 
 def test_maps_that_do_not_follow_are_unstable_and_those_that_never_move_are_not():
@@ -164,12 +196,12 @@ def test_maps_that_do_not_follow_are_unstable_and_those_that_never_move_are_not(
 
 def test_a_part_at_the_edge_is_cropped_away_on_its_own_side():
     patch = Patch(EFFECT, True, Region((29, 0, 32, 32)), np.arange(1), [], 1, 1, 0.1)
-    (crop,) = advice.overrides(caused(patch, ""), SIZE, ())
+    (crop,) = advice.overrides(caused(patch, ""), SIZE, {})
     assert "px: [0, 0, -3, 0]" in crop
 
 
 def test_where_nothing_was_named_there_is_nothing_to_do():
-    assert advice.overrides(ClassAudit("ship", "look", "", 100), SIZE, ()) == []
+    assert advice.overrides(ClassAudit("ship", "look", "", 100), SIZE, {}) == []
 
 
 def test_maps_without_evidence_are_said_to_have_none(result, tmp_path):

@@ -1,7 +1,10 @@
 """What to do about a cue: the augmentation or the crop that is aimed at it, as overrides of train.py."""
 
 import shlex
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
 
 from augcam.audit.interventions import Region
 from augcam.audit.measure import ClassAudit
@@ -14,38 +17,42 @@ _AGAINST = {
     "sharpness": ("blur", {"blur_limit": "[3,5]", "p": "0.5"}),
     "texture": ("blur", {"blur_limit": "[3,5]", "p": "0.5"}),
 }
-_JPEG = "+aug.jpeg={_target_: albumentations.ImageCompression, quality_range: [10, 95], p: 1}"
+_JPEG = "++aug.jpeg={_target_: albumentations.ImageCompression, quality_range: [10, 95], p: 1}"
 
 # A crop takes away at most so much of a side: beyond, the object would go too.
 _MOST_CROPPED = 0.25
+
+# A run's pipeline, as its config has it; None is a step that is switched off.
+Steps = Mapping[str, Mapping[str, Any] | None]
 
 # Of the command that made a run: what named it and its folder, and does not belong to the next.
 _OF_ONE_RUN = ("hydra.", "name=", "~hydra.", "+hydra.")
 
 
-def overrides(one: ClassAudit, size: tuple[int, int], there: Collection[str]) -> list[str]:
+def overrides(one: ClassAudit, size: tuple[int, int], pipeline: Steps) -> list[str]:
     """What to add to the command that trained the network; none where the verdict names no cause.
 
     Args:
         size: (H, W) of the images in pixels.
-        there: the names in the run's own pipeline.
+        pipeline: the run's own.
     """
     if one.verdict not in ("shortcut", "context"):
         return []
     if one.patch is not None:
-        if one.patch.region is not None and (crop := _crop(one.patch.region, size)):
+        region = one.patch.region
+        if region is not None and (crop := _crop(region, size, pipeline)):
             return [crop]
-        box = (one.patch.region or one.patch.regions[0]).box
+        box = (region or one.patch.regions[0]).box
         side = 2 * max(box[2] - box[0], box[3] - box[1])
         largest = max(2, min(side, min(size) // 2))
         hole = f"[{max(1, largest // 2)},{largest}]"
         settings = {"num_holes_range": "[1,3]", "p": "1"}
         settings |= {"hole_height_range": hole, "hole_width_range": hole}
-        return _operation("cutout", settings, there)
+        return _operation("cutout", settings, pipeline)
     assert one.found is not None  # these two verdicts rest on one
     if one.found.name == "blocks":
         return [_JPEG]
-    return _operation(*_AGAINST[one.found.name], there)
+    return _operation(*_AGAINST[one.found.name], pipeline)
 
 
 def command(recorded: Sequence[str], added: Sequence[str]) -> str:
@@ -54,14 +61,21 @@ def command(recorded: Sequence[str], added: Sequence[str]) -> str:
     Args:
         recorded: the overrides that the run began with.
     """
-    # What was taken out and is added now must not be taken out again.
-    back = tuple(f"~{one[1:].partition('@')[2].partition('=')[0]}" for one in added if "@" in one)
-    kept = [one for one in recorded if not one.startswith((*_OF_ONE_RUN, *back))]
+    given = {_key(one) for one in added}
+    kept = [one for one in recorded if not one.startswith(_OF_ONE_RUN) and _key(one) not in given]
     return " ".join(["python train.py", *map(shlex.quote, [*kept, *added])])
 
 
-def _crop(region: Region, size: tuple[int, int]) -> str:
-    """The crop of the one side that takes the region away; empty where it would take too much."""
+def _key(override: str) -> str:
+    """What an override is about: `aug.blur` of `+aug/op@aug.blur=blur` and of `~aug.blur`."""
+    return override.lstrip("+~").partition("=")[0].rpartition("@")[2]
+
+
+def _crop(region: Region, size: tuple[int, int], pipeline: Steps) -> str:
+    """The crop of the one side that takes the region away; empty where it would take too much.
+
+    What an earlier audit had cropped stays away.
+    """
     if region.frame:
         cut = [region.frame] * 4
     else:
@@ -72,11 +86,20 @@ def _crop(region: Region, size: tuple[int, int]) -> str:
             return ""
         cut = [0, 0, 0, 0]
         cut[nearest] = (bottom, size[1] - left, size[0] - top, right)[nearest]
-    pixels = ", ".join(str(-depth) for depth in cut)
-    arguments = f"px: [{pixels}], keep_size: true, p: 1"
-    return f"+aug.crop_away={{_target_: albumentations.CropAndPad, {arguments}}}"
+    before = (pipeline.get("crop_away") or {}).get("px", 0)
+    pixels = np.minimum(before, np.negative(cut)).tolist()
+    arguments = f"px: {pixels}, keep_size: true, p: 1"
+    return f"++aug.crop_away={{_target_: albumentations.CropAndPad, {arguments}}}"
 
 
-def _operation(name: str, settings: dict[str, str], there: Collection[str]) -> list[str]:
-    added = [] if name in there else [f"+aug/op@aug.{name}={name}"]
-    return [*added, *(f"aug.{name}.{key}={value}" for key, value in settings.items())]
+def _operation(name: str, settings: dict[str, str], pipeline: Steps) -> list[str]:
+    """The settings, for the step of the pipeline that has such, or else for one more.
+
+    A step of this name may be another transform or switched off, and the pipeline's file may have one
+    that the command has taken out: the new one has a name of its own.
+    """
+    names = (name, f"more_{name}")
+    has = [step for step in names if settings.keys() <= (pipeline.get(step) or {}).keys()]
+    step = has[0] if has else names[-1]
+    added = [] if has else [f"+aug/op@aug.{step}={name}"]
+    return [*added, *(f"aug.{step}.{key}={value}" for key, value in settings.items())]

@@ -1,8 +1,9 @@
 """audit.html: the verdicts, the pictures behind them, what to do, and every image."""
 
 import shlex
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
@@ -36,7 +37,7 @@ def write_audit_page(
     title: str,
     summary: str,
     recorded: Sequence[str] | None,
-    there: Collection[str] = (),
+    pipeline: advice.Steps = MappingProxyType({}),
 ) -> None:
     """Write the page and its pictures.
 
@@ -45,14 +46,14 @@ def write_audit_page(
         folder: of the PNG files, which are inside the page too.
         title, summary: plain texts.
         recorded: the overrides that the run began with; None where the network was not trained here.
-        there: the names in the run's own pipeline.
+        pipeline: the run's own, as its config has it.
     """
     size = result.subject.size
     ordered = sorted(enumerate(result.classes), key=lambda pair: _ORDER.index(pair[1].verdict))
     named = [(label, one) for label, one in ordered if one.verdict in _ORDER[:3]]
     others = [(label, one) for label, one in ordered if one.verdict not in _ORDER[:3]]
     sections = [
-        _section(result, label, one, folder, _what_to_do(one, size, recorded, there))
+        _section(result, label, one, folder, _what_to_do(one, size, recorded, pipeline))
         for label, one in named
     ]
     if others:
@@ -87,9 +88,9 @@ def _what_to_do(
     one: ClassAudit,
     size: tuple[int, int],
     recorded: Sequence[str] | None,
-    there: Collection[str],
+    pipeline: advice.Steps,
 ) -> str:
-    added = advice.overrides(one, size, there)
+    added = advice.overrides(one, size, pipeline)
     if not added:
         return ""
     decide = (

@@ -127,7 +127,7 @@ def _audit_run(asked: Asked, folder: RunFolder) -> None:
             title=f"What {config.name} recognises each class by",
             about=f"{config.model.label} on {config.data.name}",
             recorded=folder.overrides(),
-            there=config.aug,
+            pipeline=config.aug,
         )
 
 
@@ -174,7 +174,7 @@ def _audit_file(arguments: Sequence[str]) -> None:
             title=f"What {config.model.label} recognises each class by",
             about=f"{config.model.label}, weights of {asked.weights.name}, on {config.data.name}",
             recorded=None,
-            there=(),
+            pipeline={},
         )
 
 
