@@ -22,11 +22,12 @@ def weights(tmp_path_factory):
     return path, network
 
 
-def test_it_predicts_as_it_did_where_it_was_trained(weights):
+@pytest.mark.parametrize("size", [96, 64])
+def test_it_predicts_as_it_did_where_it_was_trained(weights, size):
     path, theirs = weights
-    run = load_network_from_file(MOBILENET, path, 96, ["cat", "dog", "bird"])
+    run = load_network_from_file(MOBILENET, path, size, ["cat", "dog", "bird"])
     assert run.classes == ("cat", "dog", "bird")
-    images = np.random.default_rng(0).integers(0, 256, (2, 96, 96, 3), np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (2, size, size, 3), np.uint8)
     prepare = torchvision.transforms.Compose(
         [
             torchvision.transforms.ToTensor(),
@@ -53,3 +54,14 @@ def test_another_networks_weights_are_refused(weights):
     other = validate(compose(["model=torchvision", "model.arch=squeezenet1_1"]))
     with pytest.raises(UserError, match="not the weights of this SqueezeNet"):
         load_network_from_file(other, weights[0], 96)
+
+
+@pytest.mark.parametrize(("stem", "stride"), [("auto", 2), ("cifar", 1)])
+def test_a_network_of_small_images_has_the_stem_for_them_only_where_that_is_asked(
+    weights, stem, stride
+):
+    asked = MOBILENET.model_copy(
+        update={"model": MOBILENET.model.model_copy(update={"stem": stem})}
+    )
+    network = load_network_from_file(asked, weights[0], 32).network
+    assert network.get_submodule("features.0.0").stride == (stride, stride)

@@ -37,14 +37,16 @@ DIR/audit.json. docs/audit.md has the verdicts' meaning and their error rates.
 
 A classifier that was not trained here, on images that it has not seen (model=... --help says more):
 
-  augcam audit model=torchvision model.arch=resnet18 weights=FILE data=folder data.root=~/photos
+  augcam audit model=torchvision model.arch=resnet18 weights=FILE data=folder data.root=~/photos \\
+      data.image_size=224
 """
 
 FOREIGN_USAGE = """
 Audit a classifier that was not trained here. The network is that of the model keys, and the test images
-are those of the data keys, both as train.py takes them; all of FILE's weights must fit. The network's
-classes are the images', in their order; where they are not, names=FILE has a line for each of the
-network's, and the answer is the likeliest of those that the images have. Writes audit.html and
+are those of the data keys, both as train.py takes them; all of FILE's weights must fit. Its first layers
+are its library's for images of any size; model.stem=cifar is for weights of a run of 64 pixels or less.
+The network's classes are the images', in their order; where they are not, names=FILE has a line for each
+of the network's, and the answer is the likeliest of those that the images have. Writes audit.html and
 audit.json into outputs/audited.
 
   augcam audit model=torchvision model.arch=resnet50 weights=FILE data=folder data.root=~/photos \\

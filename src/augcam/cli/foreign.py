@@ -19,6 +19,8 @@ from augcam.viz.page import Page, write_html
 USAGE = """
 Explain a classifier that was not trained here: your pictures, the likeliest classes, and what speaks for
 each. The network is that of the model keys, as train.py takes them; all of FILE's weights must fit it.
+Its first layers are its library's for images of any size; model.stem=cifar is for weights of a run of 64
+pixels or less.
 
   augcam explain model=torchvision model.arch=resnet50 weights=resnet50.pth images='photos/*.jpg'
 """

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from augcam.config.model import IMAGENET_MEAN, IMAGENET_STD
+from augcam.config.model import IMAGENET_MEAN, IMAGENET_STD, LibraryConfig
 from augcam.config.schema import Config
 from augcam.data.normalize import normalize
 from augcam.errors import UserError
@@ -29,7 +29,8 @@ def load_network_from_file(
     """A classifier from its architecture and a file of weights, all of which must fit.
 
     Args:
-        config: its `model` is the architecture; the rest is not looked at.
+        config: its `model` is the architecture; the rest is not looked at. A library's network has its
+            own first layers, whatever the image size, unless `stem` is `cifar`.
         weights: a state dict, a checkpoint or safetensors; see `augcam.models.weights`.
         image_size: pixels a side that it was trained on.
         classes: the class names; without them they are numbered, as many as the last layer has outputs.
@@ -51,7 +52,11 @@ def load_network_from_file(
     names = tuple(classes) or tuple(f"class {number}" for number in range(outputs))
     if len(names) != outputs:
         raise UserError(f"weights={weights}: {outputs} classes, but {len(names)} names are given")
-    network = network_of(config.model, outputs, image_size)
+    model = config.model
+    if isinstance(model, LibraryConfig) and model.stem == "auto":
+        # The stem for small images makes another network, and one whose weights may even fit.
+        model = model.model_copy(update={"stem": "imagenet"})
+    network = network_of(model, outputs, image_size)
     load_weights(network, state, (), f"weights={weights}")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
