@@ -1,5 +1,7 @@
 """The maps' mass, their places and their clusters, from maps that are written down."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +14,7 @@ from augcam.audit.places import border_region, placements
 from augcam.audit.subject import Subject
 from augcam.audit.verdict import apart
 from augcam.explain.cam import Status
+from augcam.models.parts import freeze
 from augcam.models.resnet import resnet
 
 SIZE = (32, 32)
@@ -141,6 +144,20 @@ def test_randomised_weights_are_the_same_numbers_dealt_anew_and_end_with_the_con
     with pytest.raises(RuntimeError), randomised(network, torch.randn(16, 4, 32, 32), seed=1):
         pass
     assert_as_before(network, before)
+
+
+def test_a_frozen_network_is_randomised_as_any_other():
+    torch.manual_seed(0)
+    network = resnet(10, width=8, blocks=(1, 1, 1, 1)).eval()
+    frozen = copy.deepcopy(network)
+    freeze(frozen, 2, "fc")
+    before = {name: value.clone() for name, value in frozen.state_dict().items()}
+    inputs = torch.randn(16, 3, 32, 32) + 3
+    with randomised(network, inputs, seed=1), randomised(frozen, inputs, seed=1):
+        assert frozen.get_submodule("bn1").running_mean.abs().min() > 0
+        assert torch.equal(frozen(inputs), network(inputs))
+        assert not any(module.training for module in frozen.modules())
+    assert_as_before(frozen, before)
 
 
 def assert_as_before(network, before):

@@ -143,15 +143,16 @@ def randomised(network: nn.Module, inputs: torch.Tensor, seed: int) -> Iterator[
             for one in norms:
                 one.reset_running_stats()
                 one.momentum = None  # the mean of all that it sees
-                one.train()
+                one.training = True  # a frozen one does not heed `train`
             network(inputs)
-        network.eval()
+        for one in norms:
+            one.training = False
         yield
     finally:
-        network.eval()
         network.load_state_dict(kept)
         for one, momentum in zip(norms, momenta, strict=True):
             one.momentum = momentum
+            one.training = False
 
 
 def _targets(predicted: np.ndarray) -> Sequence[int]:
