@@ -49,16 +49,22 @@ def test_a_run_is_audited(folder, capfd):
     assert all(name in page for name in written["classes"])
 
 
-def test_of_a_sweep_every_finished_run_is_audited(folder, tmp_path, capfd):
-    for name in ("a", "b", "unfinished"):
+def test_of_a_sweep_every_finished_run_is_audited_and_what_hinders_one_is_told_last(
+    folder, tmp_path, capfd
+):
+    for name in ("a", "b", "c", "unfinished"):
         shutil.copytree(folder, tmp_path / name)
-    for name in ("a", "b", "unfinished"):
         (tmp_path / name / "audit.json").unlink(missing_ok=True)
+    (tmp_path / "a" / "checkpoints" / "last.ckpt").unlink()
     (tmp_path / "unfinished" / "metrics.json").unlink()
-    main(["audit", f"run={tmp_path}", "n=60"])
+    with pytest.raises(SystemExit) as ended:
+        main(["audit", f"run={tmp_path}", "n=60"])
+    assert ended.value.code == 2
     written = {path.parent.name for path in tmp_path.rglob("audit.json")}
-    assert written == {"a", "b"}
-    assert f"2/2  {tmp_path}/b" in capfd.readouterr().out
+    assert written == {"b", "c"}
+    said = capfd.readouterr()
+    assert f"3/3  {tmp_path}/c" in said.out
+    assert said.err == f"augcam: run={tmp_path}/a: there is no last.ckpt yet; has an epoch ended?\n"
 
 
 def test_a_network_of_another_place_gets_the_verdicts_that_its_run_gets(tmp_path, capfd):

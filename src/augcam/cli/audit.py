@@ -12,9 +12,10 @@ from rich.progress import Progress
 from augcam.atomic import remove_leftovers, write_atomically
 from augcam.cli import foreign
 from augcam.cli.arguments import options
+from augcam.cli.errors import for_each_run
 from augcam.config.model import IMAGENET_MEAN, IMAGENET_STD
 from augcam.errors import UserError
-from augcam.runs.run_folder import RunFolder, run_or_sweep
+from augcam.runs.run_folder import RunFolder
 from augcam.viz.terminal import progress_bars
 from augcam.viz.words import listed
 
@@ -95,13 +96,7 @@ def main(arguments: Sequence[str]) -> None:
         _audit_file(arguments)
     else:
         asked = options(Options, arguments, USAGE)
-        folders = run_or_sweep(asked.run)
-        for number, folder in enumerate(folders, start=1):
-            if len(folders) > 1:
-                get_console().print(
-                    f"{number}/{len(folders)}  {folder}", soft_wrap=True, markup=False
-                )
-            _audit_run(asked, folder)
+        for_each_run(asked.run, lambda folder: _audit_run(asked, folder))
 
 
 def _audit_run(asked: Asked, folder: RunFolder) -> None:

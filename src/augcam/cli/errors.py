@@ -6,10 +6,18 @@ and SIGTERM.
 
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
 
-from augcam.errors import explained
+from rich import get_console
+
+from augcam.errors import UserError, explained
+from augcam.runs.run_folder import RunFolder, run_or_sweep
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 @contextmanager
@@ -26,3 +34,49 @@ def reported() -> Iterator[None]:
         sys.stdout.flush()
         print(message, file=sys.stderr)
         sys.exit(status)
+
+
+def for_each(
+    function: Callable[[Item], Result], items: Iterable[Item], most: int = 3
+) -> list[Result]:
+    """The function's results; wrong requests are collected and told together.
+
+    Raises:
+        UserError: one line for each problem; of more than `most`, the first ones and a count.
+    """
+    results, problems = [], []
+    for item in items:
+        try:
+            results.append(function(item))
+        except Exception as error:
+            message, status = explained(error)
+            if status != 2:
+                raise
+            problems += [line.removeprefix("augcam: ") for line in message.splitlines()]
+    problems = list(dict.fromkeys(problems))
+    if len(problems) > most:
+        problems[most - 1 :] = [f"... and {len(problems) - most + 1} more such problems"]
+    if problems:
+        raise UserError("\n".join(problems))
+    return results
+
+
+def for_each_run(path: Path, work: Callable[[RunFolder], None]) -> None:
+    """Do it to the run of this folder, or to every finished one of the sweep below it.
+
+    A run that cannot be worked on keeps none of the others from it: what is wrong is told at the end.
+
+    Raises:
+        UserError: what is wrong with which run.
+    """
+    folders = run_or_sweep(path)
+
+    def announced(numbered: tuple[int, RunFolder]) -> None:
+        number, folder = numbered
+        get_console().print(f"{number}/{len(folders)}  {folder}", soft_wrap=True, markup=False)
+        work(folder)
+
+    if len(folders) == 1:
+        work(folders[0])
+    else:
+        for_each(announced, enumerate(folders, start=1), most=3 * len(folders))

@@ -8,9 +8,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from rich import get_console
 
 from augcam.cli.arguments import options
+from augcam.cli.errors import for_each_run
 from augcam.data.cifar10c import STANDARD, Cifar10C, open_cifar10c
 from augcam.evaluation import Checkpoint, kept, measure_run
-from augcam.runs.run_folder import RunFolder, run_or_sweep
+from augcam.runs.run_folder import RunFolder
 from augcam.viz.terminal import progress_bars
 from augcam.viz.words import listed
 
@@ -48,11 +49,7 @@ def main(arguments: list[str]) -> None:
     settings = asked.model_dump(exclude={"run", "corruptions"})
     if asked.corruptions:
         settings["official"] = _looked_through(asked.corruptions)
-    folders = run_or_sweep(asked.run)
-    for number, folder in enumerate(folders, start=1):
-        if len(folders) > 1:
-            get_console().print(f"{number}/{len(folders)}  {folder}", soft_wrap=True, markup=False)
-        evaluate_once(folder, settings)
+    for_each_run(asked.run, lambda folder: evaluate_once(folder, settings))
 
 
 def _looked_through(folder: Path) -> Cifar10C:

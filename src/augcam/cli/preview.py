@@ -10,19 +10,20 @@ torch and what needs it are imported late: a wrong key is told in a second.
 import os
 import shlex
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from augcam.cli.errors import for_each
 from augcam.config.build import trust_given
 from augcam.config.compose import compose, sweep_jobs, unique
 from augcam.config.schema import Config, validate
-from augcam.errors import UserError, explained
+from augcam.errors import UserError
 from augcam.viz.terminal import progress_bars
 
 if TYPE_CHECKING:
@@ -65,12 +66,6 @@ FEW = 0.05
 
 
 TILES = 15  # images in a pipeline's row of thumbnails, about
-
-
-Item = TypeVar("Item")
-
-
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -129,29 +124,6 @@ def configs(overrides: Sequence[str]) -> list[tuple[str, Config]]:
         return " ".join([config.aug_name, *varied]), config
 
     return for_each(composed, sweep_jobs(overrides))
-
-
-def for_each(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
-    """The function's results; wrong requests are collected and told together.
-
-    Raises:
-        UserError: one line for each problem; of many, the first two and a count.
-    """
-    results, problems = [], []
-    for item in items:
-        try:
-            results.append(function(item))
-        except Exception as error:
-            message, status = explained(error)
-            if status != 2:
-                raise
-            problems += [line.removeprefix("augcam: ") for line in message.splitlines()]
-    problems = list(dict.fromkeys(problems))
-    if len(problems) > 3:
-        problems[2:] = [f"... and {len(problems) - 2} more such problems"]
-    if problems:
-        raise UserError("\n".join(problems))
-    return results
 
 
 def remains(image: np.ndarray) -> tuple[float, float]:
