@@ -1,11 +1,13 @@
 """The run folder: one place names its files."""
 
 import ast
+import shutil
 from pathlib import Path
 
 import pytest
 
 from augcam.config.schema import validate
+from augcam.errors import UserError
 from augcam.runs import run_folder
 from augcam.runs.run_folder import RunFolder, run_folders
 from tests.conftest import compose
@@ -57,6 +59,26 @@ def test_runs_are_found_below_a_folder_and_not_within_each_other(tmp_path):
     paths = [run.path.relative_to(tmp_path).as_posix() for run in run_folders(tmp_path)]
     assert paths == ["a", "b", "sweep/one"]
     assert [run.path for run in run_folders(tmp_path / "b")] == [tmp_path / "b"]
+
+
+def test_links_lead_out_of_no_part_of_a_run_but_of_what_wandb_keeps_in_its_own_folder(tmp_path):
+    run = RunFolder(tmp_path / "run")
+    logs = run.path / "wandb" / "run-1" / "logs"
+    logs.mkdir(parents=True)
+    # As wandb itself does: the log of its process is in a cache of the user's.
+    (logs / "debug-core.log").symlink_to(tmp_path / "cache.log")
+    run.refuse_links()
+    with run.locked():
+        pass
+    (run.path / "figures" / "wandb").mkdir(parents=True)
+    (run.path / "figures" / "wandb" / "a.png").symlink_to(tmp_path / "cache.log")
+    with pytest.raises(UserError, match=r"figures/wandb/a.png is a link that leads out"):
+        run.refuse_links()
+    shutil.rmtree(run.figures)
+    shutil.rmtree(run.path / "wandb")
+    (run.path / "wandb").symlink_to(tmp_path)
+    with pytest.raises(UserError, match="wandb is a link that leads out"):
+        run.refuse_links()
 
 
 def test_stopped_between_its_two_files_a_folder_is_no_run_yet_and_loses_no_overrides(

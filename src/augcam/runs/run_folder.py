@@ -120,6 +120,8 @@ class RunFolder:
     def refuse_links(self) -> None:
         """Refuse a folder whose files are elsewhere: what is written into it would land there.
 
+        What the wandb logger has in its own folder is not AugCAM's, and it links its logs to a cache.
+
         Raises:
             UserError: naming the first link that leads out of the folder.
         """
@@ -132,6 +134,7 @@ class RunFolder:
                         f"run={self}: {path.relative_to(inside)} is a link that leads out of the "
                         "folder; put the file itself there"
                     )
+            folders[:] = [name for name in folders if Path(place, name) != inside / "wandb"]
 
     def discard(self) -> None:
         """Remove what a run that did not begin has written, and the folder where it is then empty."""
