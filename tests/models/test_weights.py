@@ -1,9 +1,11 @@
 """Weights from a file: nothing is executed, and nothing is left out without a word."""
 
 import pickle
+import re
 
 import pytest
 import torch
+import torchvision.models as zoo
 from torch import nn
 
 from augcam.errors import UserError
@@ -65,6 +67,28 @@ def test_all_weights_are_loaded():
     assert load_weights(ours, theirs.state_dict(), ["fc"], "w.pt") == []
     images = torch.randn(2, 3, 32, 32)
     torch.testing.assert_close(ours.eval()(images), theirs.eval()(images))
+
+
+def test_a_densenet_is_loaded_from_the_names_in_torchvisions_files():
+    # Their pattern, from torchvision/models/densenet.py, the other way round.
+    pattern = r"(denselayer\d+\.(?:norm|conv))([12])\."
+    theirs, ours = (zoo.DenseNet(4, (2, 1), 8, num_classes=5) for _ in range(2))
+    state = {re.sub(pattern, r"\1.\2.", n): value for n, value in theirs.state_dict().items()}
+    assert "features.denseblock1.denselayer2.norm.1.weight" in state
+    assert load_weights(ours, state, (), "w.pt") == []
+    images = torch.randn(2, 3, 64, 64)
+    torch.testing.assert_close(ours.eval()(images), theirs.eval()(images))
+
+
+def test_heads_that_serve_the_training_alone_are_left_out_where_the_network_has_none():
+    theirs = zoo.GoogLeNet(num_classes=3, aux_logits=True, init_weights=False).state_dict()
+    without = zoo.GoogLeNet(num_classes=3, aux_logits=False, init_weights=False)
+    assert load_weights(without, theirs, (), "w.pt") == []
+    having = zoo.GoogLeNet(num_classes=3, aux_logits=True, init_weights=False)
+    assert load_weights(having, theirs, (), "w.pt") == []
+    assert torch.equal(having.get_parameter("aux1.fc2.weight"), theirs["aux1.fc2.weight"])
+    with pytest.raises(UserError, match=r"aux1.*: missing there"):
+        load_weights(having, without.state_dict(), (), "w.pt")
 
 
 def test_a_head_of_other_classes_stays_new():

@@ -114,4 +114,4 @@ def pretrained_weights(
     if arch.startswith("vit_"):
         patch = state["conv_proj.weight"].shape[-1]
         state = dict(interpolate_embeddings(image_size, patch, state))
-    return {name: value for name, value in state.items() if not name.lower().startswith("aux")}
+    return state

@@ -1,5 +1,6 @@
 """Weights from a file into a network, with nothing executed and nothing silently left out."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,7 @@ def load_weights(
     """Copy weights into a network; the parts in `new` may stay as they are initialised.
 
     Args:
-        state: tensors by the network's own names.
+        state: tensors by the network's own names, or as torchvision's files have them.
         new: names of modules which need not fit: the head, and a changed first convolution.
         origin: where the weights are from, for the message.
 
@@ -85,6 +86,7 @@ def load_weights(
         return any(f"{name}.".startswith(f"{module}.") for module in new)
 
     own = network.state_dict()
+    state = _as_torchvision_loads(state, own)
     fits = {n: v for n, v in state.items() if n in own and v.shape == own[n].shape}
     missing = [n for n in own if n not in fits and not n.endswith("num_batches_tracked")]
     wrong = [n for n in missing if not may_differ(n)]
@@ -99,3 +101,19 @@ def load_weights(
         )
     network.load_state_dict(fits, strict=False)
     return missing
+
+
+# A DenseNet's layers in torchvision's files, from when names of modules could have dots.
+_DENSE = re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.([12]\.)")
+
+
+def _as_torchvision_loads(
+    state: Mapping[str, Tensor], own: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """The state by the network's `own` names, without the auxiliary heads that it does not have.
+
+    torchvision's files of DenseNet have other names, and those of GoogLeNet and Inception have heads
+    that serve the training alone; its own loading sees to both.
+    """
+    named = {n if n in own else _DENSE.sub(r"\1\2", n): value for n, value in state.items()}
+    return {n: v for n, v in named.items() if n in own or not n.lower().startswith("aux")}
