@@ -70,6 +70,10 @@ def test_every_mode_of_picture_and_the_bad_ones_listed(run, tmp_path):
     deep = np.linspace(0, 65535, 40 * 60).reshape(40, 60).astype(np.uint16)
     Image.fromarray(deep).save(tmp_path / "good_16.png")
     base.save(tmp_path / "bad_animated.gif", save_all=True, append_images=[base.rotate(90)])
+    base.save(tmp_path / "bad_cut.tif", save_all=True, append_images=[base.rotate(90)])
+    base.save(tmp_path / "bad_cut.gif", save_all=True, append_images=[base.rotate(90)])
+    for path, share in ((tmp_path / "bad_cut.tif", 0.5), (tmp_path / "bad_cut.gif", 0.62)):
+        path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
     Image.new("RGB", (1, 1)).save(tmp_path / "bad_tiny.png")
     Image.new("1", (12_000, 10_000)).save(tmp_path / "bad_huge.png")
     (tmp_path / "bad_empty.png").write_bytes(b"")

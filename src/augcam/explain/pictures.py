@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from augcam.data.datasets.folder import read_image, read_whole
+from augcam.data.datasets.folder import open_image, read_image, read_whole
 from augcam.errors import UserError
 from augcam.explain.cam import LayerMaps, heatmap
 from augcam.explain.overlay import overlay
@@ -144,15 +144,9 @@ def open_picture(path: Path, side: int) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         UserError: not an image, empty, animated, too small (below 8 pixels) or too large.
     """
-    try:
-        with Image.open(path) as opened:
-            width, height = opened.size
-            frames = getattr(opened, "n_frames", 1)
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
-        limit = _MOST_PIXELS // 1_000_000
-        raise UserError(f"{path}: over {limit} megapixels; scale it down") from None
-    except (OSError, ValueError, SyntaxError):
-        raise UserError(f"{path}: not an image that can be read") from None
+    with open_image(path) as opened:
+        width, height = opened.size
+        frames = getattr(opened, "n_frames", 1)
     if width * height > _MOST_PIXELS:
         raise UserError(
             f"{path}: {width}x{height} is over {_MOST_PIXELS // 1_000_000} megapixels; scale it down"

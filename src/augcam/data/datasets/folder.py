@@ -15,6 +15,7 @@ import unicodedata
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -96,7 +97,8 @@ class ImageFolder(DecodedDataset):
         """
         train, test = self._files["train"], self._files["test"]
         for path in test.paths:
-            _open(path).close()
+            with open_image(path):
+                pass
         self._check_masks(test)
         log.info(
             "%s: %s images of %d classes to train on, %s to test%s",
@@ -273,11 +275,8 @@ def read_image(path: Path, side: int) -> np.ndarray:
     Raises:
         UserError: the file is not an image that can be read whole.
     """
-    with _open(path) as opened:
-        try:
-            return to_square(opened, side)
-        except Exception as error:  # Pillow's decoders raise all kinds, and all are about the file
-            raise _not_an_image(path, error) from None
+    with open_image(path) as opened:
+        return to_square(opened, side)
 
 
 def read_whole(path: Path, longest: int) -> np.ndarray:
@@ -286,33 +285,25 @@ def read_whole(path: Path, longest: int) -> np.ndarray:
     Raises:
         UserError: the file is not an image that can be read whole.
     """
-    with _open(path) as opened:
-        try:
-            opened.draft("RGB", (longest, longest))
-            image = _upright(opened)
-            image.thumbnail((longest, longest), Image.Resampling.BICUBIC)
-            return np.asarray(image)
-        except Exception as error:  # as above
-            raise _not_an_image(path, error) from None
+    with open_image(path) as opened:
+        opened.draft("RGB", (longest, longest))
+        image = _upright(opened)
+        image.thumbnail((longest, longest), Image.Resampling.BICUBIC)
+        return np.asarray(image)
 
 
 def _size(path: Path) -> tuple[int, int]:
     """(width, height) of an image file that stands upright."""
-    with _open(path) as opened:
+    with open_image(path) as opened:
         turned = opened.getexif().get(0x0112, 1) >= 5  # the tag of its orientation
         return opened.size[::-1] if turned else opened.size
 
 
 def _read_mask(path: Path, side: int) -> np.ndarray:
     """A mask as bool (side, side), resized and cropped as its image is."""
-    with _open(path) as opened:
-        try:
-            grey = (
-                ImageOps.exif_transpose(opened).convert("L").point(lambda value: 255 * (value > 0))
-            )
-            return np.asarray(ImageOps.fit(grey, (side, side), Image.Resampling.BOX)) > 127
-        except Exception as error:  # as in `read_image`
-            raise _not_an_image(path, error) from None
+    with open_image(path) as opened:
+        grey = ImageOps.exif_transpose(opened).convert("L").point(lambda value: 255 * (value > 0))
+        return np.asarray(ImageOps.fit(grey, (side, side), Image.Resampling.BOX)) > 127
 
 
 def to_square(image: Image.Image, side: int) -> np.ndarray:
@@ -330,19 +321,26 @@ def _upright(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _open(path: Path) -> Image.Image:
-    """The file opened by Pillow, its header read. Raises UserError where it is no image, or a bomb."""
+@contextmanager
+def open_image(path: Path) -> Iterator[Image.Image]:
+    """The file opened by Pillow, its header read.
+
+    Raises:
+        UserError: it is no image, or a bomb; or whatever else goes wrong within the context.
+    """
     try:
         if not path.is_file():  # opening a pipe would wait for ever
             raise ValueError("no regular file")
-        image = Image.open(path, formats=_FORMATS)
-        limit = Image.MAX_IMAGE_PIXELS or 0
-        if image.width * image.height > limit > 0:
-            image.close()
-            raise ValueError(f"{image.width} x {image.height} pixels, over the limit of {limit:,}")
-    except Exception as error:  # Pillow's parsers raise all kinds, and all are about the file
+        with Image.open(path, formats=_FORMATS) as image:
+            limit = Image.MAX_IMAGE_PIXELS or 0
+            if image.width * image.height > limit > 0:
+                raise ValueError(
+                    f"{image.width} x {image.height} pixels, over the limit of {limit:,}"
+                )
+            yield image
+    # Pillow's parsers and decoders raise all kinds, and all are about the file.
+    except Exception as error:
         raise _not_an_image(path, error) from None
-    return image
 
 
 def _not_an_image(path: Path, error: Exception) -> UserError:
