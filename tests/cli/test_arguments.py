@@ -1,11 +1,13 @@
 """`key=value` of the commands without Hydra."""
 
-from typing import Annotated
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, get_type_hints
 
 import pytest
 from pydantic import BaseModel, ConfigDict, Field
 
-from augcam.cli.arguments import options
+from augcam.cli.arguments import GivenPath, folders_and_options, options
 from augcam.errors import UserError
 
 
@@ -15,6 +17,7 @@ class Wanted(BaseModel):
     run: Annotated[str, Field(description="whose")]
     n: Annotated[int, Field(ge=10, description="how many")] = 100
     layers: Annotated[tuple[str, ...], Field(description="which")] = ()
+    out: Annotated[GivenPath | None, Field(description="where to")] = None
 
 
 def test_values_are_read_as_yaml_and_lists_as_in_hydra():
@@ -41,3 +44,24 @@ def test_help_is_the_usage_and_the_fields_with_their_defaults(capsys):
     assert lines[0].strip() == "How to use it."
     assert "  run=          whose" in lines
     assert "  n=            how many [100]" in lines
+
+
+def test_a_path_may_begin_at_home(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert options(Wanted, ["run=r", "out=~/maps"], "").out == tmp_path / "maps"
+    assert options(Wanted, ["run=r", "out=~nobody-of-that-name/x"], "").out == Path(
+        "~nobody-of-that-name/x"
+    )
+    assert folders_and_options(["~/runs", "n=16"]) == ([tmp_path / "runs"], ["n=16"])
+
+
+@pytest.mark.parametrize("command", ["audit", "evaluate", "explain", "foreign", "refine", "report"])
+def test_so_may_every_path_of_every_command(command):
+    module = import_module(f"augcam.cli.{command}")
+    kinds = [one for one in vars(module).values() if isinstance(one, type)]
+    schemas = [one for one in kinds if issubclass(one, BaseModel)]
+    assert schemas
+    for schema in schemas:
+        for name, annotation in get_type_hints(schema, include_extras=True).items():
+            if "Path" in str(annotation):
+                assert "_at_home" in str(annotation), name

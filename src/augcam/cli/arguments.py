@@ -1,16 +1,27 @@
 """`key=value` arguments of the commands that do without Hydra -> a pydantic model."""
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 from omegaconf import OmegaConf
+from pydantic import AfterValidator, BaseModel, ValidationError
 
 from augcam.config.build import trust_given
 from augcam.errors import UserError, nearest, shown
 
 Options = TypeVar("Options")
+
+
+def _at_home(path: Path) -> Path:
+    """With `~` as the home folder; unlike Path's own, it leaves a `~name` that is nobody's."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111
+
+
+# A shell leaves the ~ of `key=~/folder` to the program.
+GivenPath = Annotated[Path, AfterValidator(_at_home)]
 
 
 def options(schema: type[Options], arguments: Sequence[str], usage: str) -> Options:
@@ -23,8 +34,6 @@ def options(schema: type[Options], arguments: Sequence[str], usage: str) -> Opti
     Raises:
         UserError: an unknown key, or a value of the wrong type or range; all at once.
     """
-    from pydantic import BaseModel, ValidationError
-
     from augcam.config.schema import in_words
 
     assert issubclass(schema, BaseModel)
@@ -69,7 +78,8 @@ def folders_and_options(arguments: Sequence[str]) -> tuple[list[Path], list[str]
     A sweep's folders are named aug=none,seed=1: what exists is a folder, not an option.
     """
     folders = [a for a in arguments if a[:1] != "-" and ("=" not in a or Path(a).is_dir())]
-    return [Path(folder) for folder in folders], [a for a in arguments if a not in folders]
+    rest = [a for a in arguments if a not in folders]
+    return [_at_home(Path(folder)) for folder in folders], rest
 
 
 def _listed(value: str) -> list[str]:

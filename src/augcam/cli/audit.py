@@ -11,7 +11,7 @@ from rich.progress import Progress
 
 from augcam.atomic import remove_leftovers, write_atomically
 from augcam.cli import foreign
-from augcam.cli.arguments import options
+from augcam.cli.arguments import GivenPath, options
 from augcam.cli.errors import for_each_run
 from augcam.config.model import IMAGENET_MEAN, IMAGENET_STD
 from augcam.errors import UserError
@@ -70,19 +70,21 @@ class Asked(BaseModel):
 class Options(Asked):
     """What `augcam audit` can be asked for."""
 
-    run: Annotated[Path, Field(description="folder of the run, or of a sweep")]
+    run: Annotated[GivenPath, Field(description="folder of the run, or of a sweep")]
 
 
 class ForeignOptions(Asked):
     """What can be asked of a classifier of which there is no run."""
 
-    weights: Annotated[Path, Field(description="a state dict, a checkpoint or safetensors")]
-    names: Annotated[Path | None, Field(description="text file, a class name on each line")] = None
+    weights: Annotated[GivenPath, Field(description="a state dict, a checkpoint or safetensors")]
+    names: Annotated[
+        GivenPath | None, Field(description="text file, a class name on each line")
+    ] = None
     mean: Annotated[foreign.Channel, Field(description="of its normalisation, 0..1")] = (
         IMAGENET_MEAN
     )
     std: Annotated[foreign.Channel, Field(description="of its normalisation, 0..1")] = IMAGENET_STD
-    out: Annotated[Path, Field(description="folder of the page")] = Path("outputs/audited")
+    out: Annotated[GivenPath, Field(description="folder of the page")] = Path("outputs/audited")
 
 
 def main(arguments: Sequence[str]) -> None:

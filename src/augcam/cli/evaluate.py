@@ -7,7 +7,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 from rich import get_console
 
-from augcam.cli.arguments import options
+from augcam.cli.arguments import GivenPath, options
 from augcam.cli.errors import for_each_run
 from augcam.data.cifar10c import STANDARD, Cifar10C, open_cifar10c
 from augcam.evaluation import Checkpoint, kept, measure_run
@@ -33,13 +33,13 @@ class Options(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    run: Annotated[Path, Field(description="folder of the run, or of a sweep")]
+    run: Annotated[GivenPath, Field(description="folder of the run, or of a sweep")]
     n: Annotated[int, Field(ge=10, description="test images, or all if there are fewer")] = 1000
     samples: Annotated[int, Field(ge=10, description="of these, for insertion and deletion")] = 200
     checkpoint: Annotated[Checkpoint, Field(description="whose weights")] = "last"
     seed: Annotated[int, Field(ge=0, description="of every random choice")] = 0
     corruptions: Annotated[
-        Path | None, Field(description="folder of CIFAR-10-C, unpacked, to measure on as well")
+        GivenPath | None, Field(description="folder of CIFAR-10-C, unpacked, to measure on as well")
     ] = None
 
 

@@ -5,7 +5,6 @@ torch and what needs it are imported late: a wrong request is answered in a seco
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -13,7 +12,7 @@ from rich import get_console
 
 from augcam.atomic import remove_leftovers, write_atomically
 from augcam.cli import foreign
-from augcam.cli.arguments import options
+from augcam.cli.arguments import GivenPath, options
 from augcam.errors import UserError, nearest
 from augcam.explain.faithfulness import CHECKS
 from augcam.runs.run_folder import RunFolder
@@ -45,7 +44,7 @@ class Options(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    run: Annotated[Path, Field(description="folder of the run")]
+    run: Annotated[GivenPath, Field(description="folder of the run")]
     images: Annotated[str | None, Field(description="your own pictures, a path with * and ?")] = (
         None
     )

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 from rich import get_console
 
-from augcam.cli.arguments import options
+from augcam.cli.arguments import GivenPath, options
 from augcam.config.build import trust
 from augcam.config.compose import compose
 from augcam.config.model import IMAGENET_MEAN, IMAGENET_STD
@@ -33,15 +33,17 @@ class Options(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    weights: Annotated[Path, Field(description="a state dict, a checkpoint or safetensors")]
+    weights: Annotated[GivenPath, Field(description="a state dict, a checkpoint or safetensors")]
     images: Annotated[str, Field(description="your pictures, a path with * and ?")]
     size: Annotated[int, Field(ge=8, le=1024, description="pixels a side that it takes")] = 224
-    names: Annotated[Path | None, Field(description="text file, a class name on each line")] = None
+    names: Annotated[
+        GivenPath | None, Field(description="text file, a class name on each line")
+    ] = None
     mean: Annotated[Channel, Field(description="of its normalisation, 0..1")] = IMAGENET_MEAN
     std: Annotated[Channel, Field(description="of its normalisation, 0..1")] = IMAGENET_STD
     layer: Annotated[str, Field(description="target layer")] = "auto"
     method: Annotated[str, Field(description="gradcam, gradcam++, hirescam, layercam")] = "gradcam"
-    out: Annotated[Path, Field(description="folder of the page")] = Path("outputs/explained")
+    out: Annotated[GivenPath, Field(description="folder of the page")] = Path("outputs/explained")
 
 
 def is_asked_for(arguments: Sequence[str]) -> bool:

@@ -1,12 +1,11 @@
 """`augcam refine`: spare the classes that an augmentation hurts, and confirm that it helps."""
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from augcam.cli.arguments import folders_and_options, options
+from augcam.cli.arguments import GivenPath, folders_and_options, options
 from augcam.config.build import trusted_packages
 from augcam.errors import UserError
 from augcam.viz.terminal import print_line
@@ -39,7 +38,7 @@ class Options(BaseModel):
         Field(ge=3, le=1000, description="fresh ones; as many as the sweep has if not given"),
     ] = None
     out: Annotated[
-        Path | None, Field(description="folder to write into; SWEEP_refine if not given")
+        GivenPath | None, Field(description="folder to write into; SWEEP_refine if not given")
     ] = None
 
 
@@ -54,7 +53,7 @@ def main(arguments: Sequence[str]) -> None:
     asked = options(Options, rest, USAGE)
     if len(folders) != 1:
         raise UserError("which sweep? augcam refine SWEEP, one folder; --help says more")
-    sweep = folders[0].expanduser()
+    sweep = folders[0]
     if not sweep.is_dir():
         raise UserError(f"{sweep}: no such folder; augcam refine SWEEP takes what train.py -m made")
     whole = sweep.resolve()

@@ -7,13 +7,12 @@ torch and what needs it are imported late: `--help` and a wrong option are answe
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 from rich import get_console
 
-from augcam.cli.arguments import folders_and_options, options
+from augcam.cli.arguments import GivenPath, folders_and_options, options
 from augcam.errors import UserError
 from augcam.report.write import write_report
 
@@ -38,7 +37,9 @@ class Options(BaseModel):
     baseline: Annotated[
         str | None, Field(description="compare with this augmentation; none if there is one")
     ] = None
-    out: Annotated[Path | None, Field(description="folder to write into; DIR if not given")] = None
+    out: Annotated[
+        GivenPath | None, Field(description="folder to write into; DIR if not given")
+    ] = None
 
 
 def main(arguments: Sequence[str]) -> None:
