@@ -13,6 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from augcam.cli.explain import main
 from augcam.explain.cam import METHODS
+from augcam.explain.pictures import matching
 from augcam.runs.build import build_network
 from augcam.runs.finished_run import open_run, untrained_network
 from augcam.runs.run_folder import RunFolder
@@ -92,6 +93,13 @@ def test_every_mode_of_picture_and_the_bad_ones_listed(run, tmp_path):
         lines = [line for line in done.stderr.splitlines() if path.name in line]
         assert len(lines) == 1, path.name
     assert "Traceback" not in done.stderr
+
+
+def test_a_bracket_in_a_name_is_no_pattern(tmp_path):
+    for name in ("IMG[1].jpg", "IMG1.jpg", "IMG[2].jpg"):
+        (tmp_path / name).touch()
+    assert matching(f"{tmp_path}/IMG[1].jpg") == [tmp_path / "IMG[1].jpg"]
+    assert matching(f"{tmp_path}/IMG[?].jpg") == [tmp_path / f"IMG[{i}].jpg" for i in (1, 2)]
 
 
 def test_checks_print_a_table_with_the_baselines(run):

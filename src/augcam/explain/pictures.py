@@ -38,7 +38,9 @@ def matching(pattern: str) -> list[Path]:
         raise UserError(
             f"images={pattern}: a folder; write images='{path / '*.jpg'}' for what is in it"
         )
-    found = sorted(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
+    # A bracket is a letter: cameras and browsers write IMG[1].jpg.
+    relative = str(path.relative_to(path.anchor)).replace("[", "[[]")
+    found = sorted(Path(path.anchor).glob(relative))
     paths = [one for one in found if one.is_file()]
     if not paths:
         raise UserError(f"images={pattern}: no file has such a name")
