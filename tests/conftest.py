@@ -5,12 +5,16 @@ import os
 import random
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
+from torch.nn.modules.module import register_module_forward_pre_hook
 
 from augcam.config.compose import compose as compose
 
@@ -46,6 +50,22 @@ def log_handlers_of_its_own():
 needs_cifar = pytest.mark.skipif(
     not (CIFAR / "cifar-10-batches-py").is_dir(), reason="CIFAR-10 is not here: set AUGCAM_DATA"
 )
+
+
+@contextmanager
+def batches_seen() -> Iterator[list[int]]:
+    """How many images networks are given at once within it, batch by batch."""
+    sizes: list[int] = []
+
+    def note(module: nn.Module, inputs: tuple[object, ...]) -> None:
+        if inputs and isinstance(inputs[0], torch.Tensor) and inputs[0].ndim == 4:
+            sizes.append(len(inputs[0]))
+
+    hook = register_module_forward_pre_hook(note)
+    try:
+        yield sizes
+    finally:
+        hook.remove()
 
 
 def python(*arguments: str, **options) -> subprocess.CompletedProcess[str]:

@@ -26,7 +26,7 @@ from augcam.explain.faithfulness.insertion import insertion_deletion
 from augcam.runs.build import build_network
 from augcam.runs.finished_run import FinishedRun, open_run
 from augcam.runs.run_folder import RunFolder
-from tests.conftest import compose
+from tests.conftest import batches_seen, compose
 from tests.data.test_cifar10c import write_files
 
 SETTINGS: dict[str, Any] = {"n": 40, "samples": 20, "seed": 3, "checkpoint": "last"}
@@ -105,6 +105,14 @@ def test_accuracies_are_those_of_the_network_on_the_same_images(opened, record, 
                 seen = corrupt(opened.images[i : i + 1], np.array([i]), name, severity, 3)
                 right += int(opened.predict(opened.normalize(seen)).argmax()) == opened.labels[i]
             assert record["corruptions"][name][severity - 1] == right / 40
+
+
+def test_no_more_images_at_once_than_the_run_was_tested_with(tmp_path):
+    run = write_run(tmp_path / "run", "data.test_size=30", "data.eval_batch_size=8")
+    with batches_seen() as sizes:
+        record = measure_run(run, **SETTINGS | {"n": 20, "samples": 10}, progress=quiet())
+    assert record["images"] == 20
+    assert max(sizes) == 8
 
 
 def test_the_official_corruptions_are_measured_on_the_same_images(tmp_path):

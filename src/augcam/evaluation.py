@@ -176,7 +176,8 @@ def _measure(
     (layer,) = cam.layer_names(run.network, (asked["layer"],), size)
     chosen = subset(labels, samples, seed)
     device = next(run.network.parameters()).device
-    batch = 200 if device.type == "cpu" else 1000
+    # As many as are quick; fewer where images are so large that the run was given fewer.
+    batch = min(200 if device.type == "cpu" else 1000, folder.config().data.eval_batch_size)
     # In images through the network; an explanation is a forward and a backward pass.
     kinds = len(CORRUPTIONS) + (len(official.names) if official else 0)
     work = len(index) * (kinds * len(SEVERITIES) + 6) + len(chosen) * 57

@@ -1,6 +1,7 @@
 """One's own pictures: the likeliest classes, and what speaks for each."""
 
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,9 @@ _LARGEST, _SMALLEST = 640, 320
 
 # Pixels of the tiles beside it.
 _TILE = 128
+
+# Pictures that are explained at once, each with its activations and gradients in memory.
+_BATCH = 100
 
 
 def matching(pattern: str) -> list[Path]:
@@ -76,21 +80,14 @@ def own_pictures(
             print(f"augcam: {error}", file=sys.stderr)
     if not good:
         raise UserError("none of the pictures can be used")
-    inputs = run.normalize(np.stack([small for _, _, small in good]))
-    top = run.predict(inputs).topk(min(3, len(run.classes)), dim=1)
-    maps = [
-        explain_images(run.network, inputs, top.indices[:, place], (layer,), method)[layer]
-        for place in range(top.indices.shape[1])
-    ]
+    answers = _answers(run, [small for _, _, small in good], layer, method)
     blocks: list[Block] = []
     records = []
-    for i, (path, original, small) in enumerate(good):
-        likeliest = [
-            (run.classes[int(label)], float(p))
-            for label, p in zip(top.indices[i], top.values[i], strict=True)
-        ]
+    for number, ((path, original, small), (likeliest, maps, i)) in enumerate(
+        zip(good, answers, strict=True), start=1
+    ):
         names = [f"{name} {p:.0%}" for name, p in likeliest]
-        png, beside = out / f"{i + 1:03d}.png", out / f"{i + 1:03d}_others.png"
+        png, beside = out / f"{number:03d}.png", out / f"{number:03d}_others.png"
         save_png(_overlaid(original, maps[0], i), png)
         tiles = [central_square(original), small]
         tiles += [central_square(_overlaid(original, found, i)) for found in maps[1:]]
@@ -110,6 +107,21 @@ def own_pictures(
         table = Table(("why",), [[line] for line in bad])
         sections.append(Section("Not explained", ["These files could not be used.", table]))
     return sections, records
+
+
+def _answers(
+    run: FinishedRun, squares: Sequence[np.ndarray], layer: str, method: str
+) -> Iterator[tuple[list[tuple[str, float]], list[LayerMaps], int]]:
+    """Of each square: its likeliest classes, a batch's maps for each of them, and its place in these."""
+    for start in range(0, len(squares), _BATCH):
+        inputs = run.normalize(np.stack(squares[start : start + _BATCH]))
+        top = run.predict(inputs).topk(min(3, len(run.classes)), dim=1)
+        maps = [
+            explain_images(run.network, inputs, labels, (layer,), method)[layer]
+            for labels in top.indices.unbind(1)
+        ]
+        for i, one in enumerate(zip(top.indices.tolist(), top.values.tolist(), strict=True)):
+            yield [(run.classes[label], p) for label, p in zip(*one, strict=True)], maps, i
 
 
 def _overlaid(picture: np.ndarray, maps: LayerMaps, number: int) -> np.ndarray:

@@ -135,12 +135,12 @@ def open_run(
     # A run that was limited with trainer.limit_test_batches kept fewer.
     if kept is None or len(kept[0]) != len(test.labels):
         task = progress.add_task("predicting the test set", total=len(test.labels))
+        batch = min(200, folder.config().data.eval_batch_size)
         probabilities = []
         with torch.inference_mode():
-            for start in range(0, len(test.labels), 200):
-                probabilities.append(
-                    network(network_input(test.images[start : start + 200])).softmax(1).cpu()
-                )
+            for start in range(0, len(test.labels), batch):
+                inputs = network_input(test.images[start : start + batch])
+                probabilities.append(network(inputs).softmax(1).cpu())
                 progress.update(task, advance=len(probabilities[-1]))
         top = torch.cat(probabilities).max(dim=1)
         kept = top.indices.numpy(), top.values.numpy()
