@@ -21,8 +21,8 @@ def failed(number: int) -> OSError:
     [
         (UserError("n=0\nn=1"), 2, ["augcam: n=0", "augcam: n=1"]),
         (RunError("the loss is not finite"), 1, ["augcam: the loss is not finite"]),
-        (failed(errno.EACCES), 2, ["/there/file: Permission denied; hydra.run.dir=DIR writes"]),
-        (failed(errno.ENOSPC), 1, ["/there/file: No space left on device; free space"]),
+        (failed(errno.EACCES), 2, ["augcam: /there/file: Permission denied"]),
+        (failed(errno.ENOSPC), 1, ["augcam: /there/file: No space left on device; free space"]),
         (ZeroDivisionError("by zero"), 1, ["ZeroDivisionError: by zero", "debug=true shows where"]),
     ],
 )
@@ -32,6 +32,15 @@ def test_a_message_and_an_exit_status(error, status, words):
     lines = message.splitlines()
     assert len(lines) == len(words)
     assert all(word in line for word, line in zip(words, lines, strict=True))
+
+
+def test_where_else_a_command_can_write_is_said_by_its_own_argument():
+    for number, end in (
+        (errno.EROFS, "Read-only file system; out=DIR writes to another folder"),
+        (errno.ENOSPC, "No space left on device; free space, or out=DIR writes to another disk"),
+    ):
+        assert explained(failed(number), "out=DIR")[0] == f"augcam: /there/file: {end}"
+        assert "DIR" not in explained(failed(number))[0]
 
 
 def test_an_unknown_key_of_a_config_is_named_with_the_nearest():

@@ -51,8 +51,12 @@ def pydantic_message(problem: Mapping[str, Any]) -> str:
     return message.removeprefix("Value error, ").removeprefix("Input ")
 
 
-def explained(error: Exception) -> tuple[str, int]:
-    """What went wrong in one to three lines, and the exit status that says whose fault it was."""
+def explained(error: Exception, elsewhere: str = "") -> tuple[str, int]:
+    """What went wrong in one to three lines, and the exit status that says whose fault it was.
+
+    Args:
+        elsewhere: the argument with which the command writes to another folder, such as `out=DIR`.
+    """
     from hydra.errors import HydraException, MissingConfigException
 
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
@@ -82,13 +86,12 @@ def explained(error: Exception) -> tuple[str, int]:
         return "\n".join(f"augcam: {line}" for line in lines[:2]), 2
     if isinstance(error, OSError) and error.errno in _NOT_WRITABLE:
         where = f"{shown(error.filename, 200)}: " if error.filename else ""
-        return (
-            f"augcam: {where}{error.strerror}; hydra.run.dir=DIR writes to another folder "
-            "(sweep.dir=DIR a sweep)"
-        ), 2
+        instead = f"; {elsewhere} writes to another folder" if elsewhere else ""
+        return f"augcam: {where}{error.strerror}{instead}", 2
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
         where = f"{shown(error.filename or 'the disk', 200)}: {error.strerror}"
-        return f"augcam: {where}; free space, or hydra.run.dir=DIR writes to another disk", 1
+        instead = f", or {elsewhere} writes to another disk" if elsewhere else ""
+        return f"augcam: {where}; free space{instead}", 1
     return (
         f"augcam: {type(error).__name__}: {shown(error, MOST)}\n        debug=true shows where",
         1,

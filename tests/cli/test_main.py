@@ -1,5 +1,6 @@
 """`augcam COMMAND`: one door, quick to answer, and a refusal costs no import of torch."""
 
+import errno
 import subprocess
 import sys
 from contextlib import suppress
@@ -39,6 +40,36 @@ def test_each_command_has_a_file_and_a_help(name, capsys):
     with suppress(SystemExit):
         main([name, "--help"])
     assert len(capsys.readouterr().out.splitlines()) > 5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fails", "remedy"),
+    [
+        (["report", "x"], "augcam.cli.report.main", "; out=DIR writes to another folder"),
+        (["evaluate", "run=x"], "augcam.cli.evaluate.main", ""),
+        (
+            ["train", "aug=none"],
+            "hydra._internal.utils._run_hydra",
+            "; hydra.run.dir=DIR writes to another folder",
+        ),
+        (
+            ["train", "-m", "aug=none"],
+            "hydra._internal.utils._run_hydra",
+            "; sweep.dir=DIR writes to another folder",
+        ),
+    ],
+)
+def test_a_folder_that_cannot_be_written_is_answered_by_each_commands_own_remedy(
+    arguments, fails, remedy, monkeypatch, capsys
+):
+    def refused(*given, **options):
+        raise OSError(errno.EROFS, "Read-only file system", "/there")
+
+    monkeypatch.setattr(fails, refused)
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == f"augcam: /there: Read-only file system{remedy}\n"
 
 
 def weight(*commands: list[str]) -> str:

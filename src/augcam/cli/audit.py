@@ -153,11 +153,7 @@ def _audit_file(arguments: Sequence[str]) -> None:
         raise UserError(f"names={asked.names}: must have {listed(missing)} once, as the images do")
     if names:
         answer_among(run.network, [names.index(name) for name in source.classes])
-    try:
-        asked.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"out={asked.out}: cannot be made ({error.strerror})") from None
-    folder = RunFolder(asked.out)
+    folder = RunFolder(foreign.made(asked.out))
     folder.require_writable()
     with folder.locked("audit"), progress_bars() as progress:
         _audit(

@@ -21,8 +21,12 @@ Result = TypeVar("Result")
 
 
 @contextmanager
-def reported() -> Iterator[None]:
-    """Turn what goes wrong inside into a message on stderr and an exit status."""
+def reported(elsewhere: str = "") -> Iterator[None]:
+    """Turn what goes wrong inside into a message on stderr and an exit status.
+
+    Args:
+        elsewhere: see `augcam.errors.explained`.
+    """
     try:
         yield
     except KeyboardInterrupt:
@@ -30,7 +34,7 @@ def reported() -> Iterator[None]:
     except Exception as error:
         if any(argument.lower() == "debug=true" for argument in sys.argv[1:]):
             traceback.print_exc()
-        message, status = explained(error)
+        message, status = explained(error, elsewhere)
         sys.stdout.flush()
         print(message, file=sys.stderr)
         sys.exit(status)

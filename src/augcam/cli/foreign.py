@@ -81,6 +81,15 @@ def class_names(file: Path | None) -> list[str]:
         raise UserError(f"names={file}: cannot be read ({error})") from None
 
 
+def made(out: Path) -> Path:
+    """The folder that is asked for. Raises UserError if it cannot be made."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"out={out}: cannot be made ({error.strerror})") from None
+    return out
+
+
 def _is_of(argument: str, sections: Sequence[str]) -> bool:
     return argument.lstrip("+").startswith(tuple(f"{s}{end}" for s in sections for end in "=."))
 
@@ -106,9 +115,8 @@ def main(arguments: Sequence[str]) -> None:
         asked.out,
     )
     (layer,) = layer_names(run.network, (asked.layer,), (asked.size, asked.size))
-    asked.out.mkdir(parents=True, exist_ok=True)
     sections, _records = own_pictures(
-        run, asked.images, layer=layer, method=asked.method, out=asked.out / "pictures"
+        run, asked.images, layer=layer, method=asked.method, out=made(asked.out) / "pictures"
     )
     summary = plain(
         f"{config.model.label}, weights of {asked.weights.name}; {asked.method} at {layer}."

@@ -15,6 +15,9 @@ COMMANDS = {
     "board": "TensorBoard on this machine, with every picture of a run",
 }
 
+# Those that write into out=DIR.
+TAKES_OUT = ("preview", "report", "refine")
+
 _USAGE = """
 AugCAM: what each image augmentation does to a classifier - to its accuracy, class by class, and to
 where it looks.
@@ -41,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     elif command in COMMANDS:
         from augcam.cli.errors import reported
 
-        with reported():
+        with reported("out=DIR" if command in TAKES_OUT else ""):
             import_module(f"augcam.cli.{command}").main(rest)
     else:
         from augcam.errors import nearest, shown

@@ -44,7 +44,8 @@ def main(arguments: Sequence[str]) -> None:
     from augcam.sweeps.arguments import sweep_arguments
     from augcam.sweeps.overview import concluded
 
-    with reported(), concluded():
+    sweep = any(map(is_multirun, arguments))
+    with reported("sweep.dir=DIR" if sweep else "hydra.run.dir=DIR"), concluded():
         trust_given(arguments)  # a run folder's config is checked before Hydra composes anything
         name, rest = primary_config(["-m" if is_multirun(a) else a for a in arguments])
         version.setbase("1.3")
@@ -128,7 +129,7 @@ def job(tree: "DictConfig") -> float | None:
             folder.save_hydra(hydra)  # always: the sweep knows its jobs by it
             return run(tree, folder, hydra.overrides.task, in_sweep=True)
         return None
-    with reported(), nothing_left_if_refused(folder):
+    with reported("hydra.run.dir=DIR"), nothing_left_if_refused(folder):
         if not str(hydra.run.dir or "").strip():
             raise UserError("hydra.run.dir=: must be a folder; without it, one in outputs/ is made")
         # The further ranks of a run belong to the process that holds the folder.

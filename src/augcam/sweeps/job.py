@@ -42,7 +42,7 @@ def sweep_job(folder: Path) -> Iterator[None]:
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:
-        message, _ = explained(error)
+        message, _ = explained(error, "sweep.dir=DIR")
         lines = [message] if isinstance(error, UserError) else [message, traceback.format_exc()]
         try:
             write_atomically(failure, "\n\n".join(lines) + "\n")

@@ -186,7 +186,7 @@ def concluded() -> Iterator[None]:
     except Exception as error:
         if _current is None:
             raise
-        _current.conclude(f"\nthe launcher broke down: {explained(error)[0]}")
+        _current.conclude(f"\nthe launcher broke down: {explained(error, 'sweep.dir=DIR')[0]}")
 
 
 def planned_jobs(config: DictConfig) -> tuple[int, list[str]]:
