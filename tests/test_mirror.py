@@ -17,7 +17,6 @@ ELSEWHERE = {
     "explain/faithfulness/check.py": "tests/cli/test_explain.py, on a run's own page",
     "explain/faithfulness/section.py": "tests/explain/faithfulness/test_verdict.py, with the words",
     "explain/gallery.py": "tests/cli/test_explain.py, on the page",
-    "explain/pictures.py": "tests/cli/test_explain.py, on the page",
     "report/sections/": "tests/cli/test_report.py, on the page",
 }
 

@@ -12,16 +12,14 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from augcam.cli.explain import main
-from augcam.explain import pictures
 from augcam.explain.cam import METHODS
-from augcam.explain.pictures import matching
 from augcam.runs.build import build_network
 from augcam.runs.finished_run import open_run, untrained_network
 from augcam.runs.run_folder import RunFolder
 from augcam.viz.terminal import progress_bars
 from tests.browser import assert_legible, laid_out, needs_chromium
 from tests.cli.test_train import TINY
-from tests.conftest import batches_seen, explain, train_py
+from tests.conftest import explain, train_py
 
 
 @pytest.fixture(scope="module")
@@ -72,10 +70,6 @@ def test_every_mode_of_picture_and_the_bad_ones_listed(run, tmp_path):
     deep = np.linspace(0, 65535, 40 * 60).reshape(40, 60).astype(np.uint16)
     Image.fromarray(deep).save(tmp_path / "good_16.png")
     base.save(tmp_path / "bad_animated.gif", save_all=True, append_images=[base.rotate(90)])
-    base.save(tmp_path / "bad_cut.tif", save_all=True, append_images=[base.rotate(90)])
-    base.save(tmp_path / "bad_cut.gif", save_all=True, append_images=[base.rotate(90)])
-    for path, share in ((tmp_path / "bad_cut.tif", 0.5), (tmp_path / "bad_cut.gif", 0.62)):
-        path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
     Image.new("RGB", (1, 1)).save(tmp_path / "bad_tiny.png")
     Image.new("1", (12_000, 10_000)).save(tmp_path / "bad_huge.png")
     (tmp_path / "bad_empty.png").write_bytes(b"")
@@ -94,38 +88,6 @@ def test_every_mode_of_picture_and_the_bad_ones_listed(run, tmp_path):
         lines = [line for line in done.stderr.splitlines() if path.name in line]
         assert len(lines) == 1, path.name
     assert "Traceback" not in done.stderr
-
-
-def test_a_bracket_in_a_name_is_no_pattern(tmp_path):
-    for name in ("IMG[1].jpg", "IMG1.jpg", "IMG[2].jpg"):
-        (tmp_path / name).touch()
-    assert matching(f"{tmp_path}/IMG[1].jpg") == [tmp_path / "IMG[1].jpg"]
-    assert matching(f"{tmp_path}/IMG[?].jpg") == [tmp_path / f"IMG[{i}].jpg" for i in (1, 2)]
-
-
-def test_many_pictures_go_through_the_network_in_parts_with_the_same_answers(
-    run, tmp_path, monkeypatch
-):
-    for number in range(3):
-        noise = np.random.default_rng(number).integers(0, 256, (40, 40, 3), dtype=np.uint8)
-        Image.fromarray(noise).save(tmp_path / f"{number}.png")
-    found = []
-    for batch in (100, 2):
-        monkeypatch.setattr(pictures, "_BATCH", batch)
-        with batches_seen() as sizes:
-            main([f"run={run}", f"images={tmp_path}/*.png", "layers=layer4"])
-        assert max(sizes) == min(batch, 3)
-        records = json.loads((run / "explain" / "pictures.json").read_text())["images"]
-        with Image.open(run / "explain" / "pictures" / "003.png") as third:
-            drawn = np.asarray(third).astype(int)
-        found.append((records, drawn))
-    (whole, third), (parts, third_alone) = found
-    assert [one["file"] for one in parts] == [one["file"] for one in whole]
-    for one, other in zip(whole, parts, strict=True):
-        assert [top["class"] for top in one["top"]] == [top["class"] for top in other["top"]]
-        for first, second in zip(one["top"], other["top"], strict=True):
-            assert first["probability"] == pytest.approx(second["probability"], abs=1e-4)
-    assert np.abs(third - third_alone).max() <= 2
 
 
 def test_checks_print_a_table_with_the_baselines(run):
