@@ -20,9 +20,15 @@ class Wanted(BaseModel):
     out: Annotated[GivenPath | None, Field(description="where to")] = None
 
 
-def test_values_are_read_as_yaml_and_lists_as_in_hydra():
+def test_numbers_are_read_and_lists_as_in_hydra():
     asked = options(Wanted, ["run=outputs/a=b", "n=16", "layers=[layer3,layer4]"], "")
     assert asked == Wanted(run="outputs/a=b", n=16, layers=("layer3", "layer4"))
+    assert options(Wanted, ["run=r", "layers=layer3"], "").layers == ("layer3",)
+
+
+@pytest.mark.parametrize("text", ["???", "${HOME}", "${", "[a]", "null", "1"])
+def test_a_text_is_what_was_written(text):
+    assert options(Wanted, [f"run={text}"], "").run == text
 
 
 def test_all_that_is_wrong_is_said_at_once():

@@ -4,9 +4,8 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, TypeVar, get_origin
 
-from omegaconf import OmegaConf
 from pydantic import AfterValidator, BaseModel, ValidationError
 
 from augcam.config.build import trust_given
@@ -56,12 +55,10 @@ def options(schema: type[Options], arguments: Sequence[str], usage: str) -> Opti
     values = {key: value for key, value in pairs if key in fields}
     parsed = None
     try:
-        # Lists as in Hydra: a,b or [a,b]; everything else as YAML reads it.
+        # Lists as in Hydra: a,b or [a,b]; everything else is what pydantic makes of the text.
         parsed = schema.model_validate(
             {
-                key: _listed(value)
-                if "tuple" in str(fields[key].annotation) or "list" in str(fields[key].annotation)
-                else OmegaConf.create({"value": value})["value"]
+                key: _listed(value) if get_origin(fields[key].annotation) is tuple else value
                 for key, value in values.items()
             }
         )
