@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from augcam.config.compose import compose
-from augcam.errors import RunError, UserError, explained, nearest, shown
+from augcam.errors import RunError, UserError, explained, first_line, nearest, shown
 
 
 def failed(number: int) -> OSError:
@@ -72,6 +72,12 @@ def test_a_long_value_keeps_its_ends_and_one_line():
     text = "a" * 100 + "\n" + "z" * 100
     assert shown(text, 80) == "a" * 60 + "[...]" + "z" * 15
     assert shown("  two\n words ") == "two words"
+
+
+def test_the_first_line_of_an_error_is_never_empty_nor_long():
+    assert first_line(ValueError("no such file\nTraceback")) == "no such file"
+    assert first_line(KeyError()) == "KeyError"
+    assert first_line(ValueError("x" * 200), 120) == "x" * 120
 
 
 def test_nearest_names_all_where_none_is_near():

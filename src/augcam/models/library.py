@@ -6,7 +6,7 @@ import torchvision
 from torch import Tensor, nn
 from torchvision.models.vision_transformer import interpolate_embeddings
 
-from augcam.errors import UserError, nearest
+from augcam.errors import UserError, first_line, nearest
 
 # Arguments with which timm would read files or addresses that a config must not name.
 _NOT_OF_THE_NETWORK = {"checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir"}
@@ -106,9 +106,8 @@ def pretrained_weights(
     except UserError:
         raise
     except Exception as error:  # each library and each of its transports has errors of its own
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:160]
         raise UserError(
-            f"model.pretrained=true: the weights of {arch} cannot be fetched ({reason}); "
+            f"model.pretrained=true: the weights of {arch} cannot be fetched ({first_line(error)}); "
             "where there is no network, give a file: model.pretrained=false model.weights=FILE"
         ) from None
     if arch.startswith("vit_"):

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from augcam.errors import UserError
+from augcam.errors import UserError, first_line
 
 # Where training programs keep the weights within what they save, and what they put before the names.
 _INSIDE = ("state_dict", "model_state_dict", "state_dict_ema", "model", "network")
@@ -38,9 +38,8 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     except ModuleNotFoundError:
         raise UserError(f"weights={path}: needs the package safetensors") from None
     except Exception as error:  # damaged files make any of a dozen kinds
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
         raise UserError(
-            f"weights={path}: not a file of weights and plain values ({reason})"
+            f"weights={path}: not a file of weights and plain values ({first_line(error)})"
         ) from None
     for key in _INSIDE:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):

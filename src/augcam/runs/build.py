@@ -27,7 +27,7 @@ from augcam.data.datasets.folder import ImageFolder
 from augcam.data.datasets.shapes import Shapes
 from augcam.data.datasets.torchvision import TorchvisionDataset
 from augcam.data.loader import auto_workers
-from augcam.errors import UserError
+from augcam.errors import UserError, first_line
 from augcam.models.library import pretrained_weights, timm_network, torchvision_network
 from augcam.models.parts import freeze, head_name
 from augcam.models.resnet import resnet
@@ -227,9 +227,8 @@ def check_logits(network: nn.Module, name: str, num_classes: int, size: int) -> 
         with torch.no_grad(), torch.random.fork_rng([]):
             logits = network.eval()(torch.zeros(2, 3, size, size))
     except Exception as error:  # a network may raise anything
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:160]
         raise UserError(
-            f"model: {name} cannot take images of {size}x{size} pixels ({reason})"
+            f"model: {name} cannot take images of {size}x{size} pixels ({first_line(error)})"
         ) from None
     finally:
         network.train(was_training)

@@ -1,4 +1,4 @@
-"""Config -> data and network, for a new run and for a finished one."""
+"""A finished run, opened from its folder: its network, its test set, and what it predicted."""
 
 import zipfile
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from augcam.config.model import ResNetConfig
 from augcam.data.datasets.base import ImageDataset, check_fingerprint
 from augcam.data.datasets.stored import StoredImages
 from augcam.data.normalize import normalize
-from augcam.errors import UserError
+from augcam.errors import UserError, first_line
 from augcam.runs.build import build_network, build_source
 from augcam.runs.run_folder import RunFolder
 
@@ -64,9 +64,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         if not isinstance(saved, dict) or "state_dict" not in saved:
             raise ValueError("no state_dict")
     except Exception as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
         raise UserError(
-            f"{path}: not a checkpoint of weights and plain values ({reason})"
+            f"{path}: not a checkpoint of weights and plain values ({first_line(error)})"
         ) from None
     return saved
 

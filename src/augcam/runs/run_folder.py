@@ -201,7 +201,8 @@ class RunFolder:
         """Hold the folder while a run works in it: one process at a time.
 
         Args:
-            command: `evaluate` or `explain`, each of which may work beside a run, but not beside itself.
+            command: `evaluate`, `explain`, `audit` or `refine`, each of which may work beside a run, but
+                not beside itself; training if not given.
 
         Raises:
             UserError: another process holds it, or a link in it leads elsewhere.
