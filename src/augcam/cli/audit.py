@@ -2,8 +2,9 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 from rich import get_console
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     import albumentations as A
     from torch import nn
 
+    from augcam.audit.advice import Steps
     from augcam.data.datasets.base import ImageSet
 
 USAGE = """
@@ -101,6 +103,29 @@ def main(arguments: Sequence[str]) -> None:
         for_each_run(asked.run, lambda folder: _audit_run(asked, folder))
 
 
+@dataclass(frozen=True)
+class _Audited:
+    """A network, its images, and what the page says of them.
+
+    Attributes:
+        network, images, class_names, mean, std, transforms: as `augcam.audit.audit` takes them.
+        title, about: plain texts.
+        recorded, pipeline: as `write_audit_page` takes them; those of a network that was not trained
+            here are not known.
+    """
+
+    network: "nn.Module"
+    images: "ImageSet"
+    class_names: Sequence[str]
+    mean: Sequence[float]
+    std: Sequence[float]
+    title: str
+    about: str
+    transforms: "Mapping[str, A.DualTransform]" = field(default_factory=dict)
+    recorded: Sequence[str] | None = None
+    pipeline: "Steps" = field(default_factory=dict)
+
+
 def _audit_run(asked: Asked, folder: RunFolder) -> None:
     config = folder.config()  # is it a run at all? before torch is imported
     folder.require_writable()
@@ -113,21 +138,19 @@ def _audit_run(asked: Asked, folder: RunFolder) -> None:
     with folder.locked("audit"), progress_bars() as progress:
         run = open_run(folder, "last", progress)
         source = run_source(folder)
-        _audit(
-            asked,
-            folder,
-            progress,
+        audited = _Audited(
             run.network,
             ImageSet(run.images, run.labels, run.masks),
-            class_names=run.classes,
-            mean=source.mean,
-            std=source.std,
-            transforms=geometric(build_run_pipeline(config, source).transforms),
+            run.classes,
+            source.mean,
+            source.std,
             title=f"What {config.name} recognises each class by",
             about=f"{config.model.label} on {config.data.name}",
+            transforms=geometric(build_run_pipeline(config, source).transforms),
             recorded=folder.overrides(),
             pipeline=config.aug,
         )
+        _audit(asked, folder, audited, progress)
 
 
 def _audit_file(arguments: Sequence[str]) -> None:
@@ -153,41 +176,22 @@ def _audit_file(arguments: Sequence[str]) -> None:
         raise UserError(f"names={asked.names}: must have {listed(missing)} once, as the images do")
     if names:
         answer_among(run.network, [names.index(name) for name in source.classes])
+    audited = _Audited(
+        run.network,
+        test,
+        source.classes,
+        asked.mean,
+        asked.std,
+        title=f"What {config.model.label} recognises each class by",
+        about=f"{config.model.label}, weights of {asked.weights.name}, on {config.data.name}",
+    )
     folder = RunFolder(foreign.made(asked.out))
     folder.require_writable()
     with folder.locked("audit"), progress_bars() as progress:
-        _audit(
-            asked,
-            folder,
-            progress,
-            run.network,
-            test,
-            class_names=source.classes,
-            mean=asked.mean,
-            std=asked.std,
-            transforms={},
-            title=f"What {config.model.label} recognises each class by",
-            about=f"{config.model.label}, weights of {asked.weights.name}, on {config.data.name}",
-            recorded=None,
-            pipeline={},
-        )
+        _audit(asked, folder, audited, progress)
 
 
-def _audit(
-    asked: Asked,
-    folder: RunFolder,
-    progress: Progress,
-    network: "nn.Module",
-    images: "ImageSet",
-    *,
-    class_names: Sequence[str],
-    mean: Sequence[float],
-    std: Sequence[float],
-    transforms: "Mapping[str, A.DualTransform]",
-    title: str,
-    about: str,
-    **page: Any,
-) -> None:
+def _audit(asked: Asked, folder: RunFolder, audited: _Audited, progress: Progress) -> None:
     """The audit itself: its JSON, its page, and the verdicts on the terminal."""
     from augcam.audit import audit
     from augcam.audit.page import write_audit_page
@@ -195,23 +199,31 @@ def _audit(
 
     task = progress.add_task("images through the network", total=None)
     result = audit(
-        network,
-        images,
-        class_names=class_names,
-        mean=mean,
-        std=std,
+        audited.network,
+        audited.images,
+        class_names=audited.class_names,
+        mean=audited.mean,
+        std=audited.std,
         seed=asked.seed,
-        transforms=transforms,
+        transforms=audited.transforms,
         images=asked.n,
         progress=lambda count: progress.advance(task, count),
     )
     write_atomically(folder.audit_file, json.dumps(result.to_json(), indent=1) + "\n")
     remove_leftovers(folder.audit)
     summary = (
-        f"{about}, {result.settings['images']:,} test images, {result.settings['accuracy']:.1%} of them "
-        "correct."
+        f"{audited.about}, {result.settings['images']:,} test images, "
+        f"{result.settings['accuracy']:.1%} of them correct."
     )
-    write_audit_page(folder.audit_page, folder.audit, result, title=title, summary=summary, **page)
+    write_audit_page(
+        folder.audit_page,
+        folder.audit,
+        result,
+        title=audited.title,
+        summary=summary,
+        recorded=audited.recorded,
+        pipeline=audited.pipeline,
+    )
     console = get_console()
     size = result.subject.size
     for line in [*(sentence(one, size) for one in result.classes), str(folder.audit_page)]:
