@@ -156,6 +156,30 @@ class Patch:
     at_edge: bool = False
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """One class under question, and the images to ask with.
+
+    Attributes:
+        target: the class.
+        donors: int (D,), images that the network assigns to it.
+        search, others: int, images that it assigns to other classes: receivers to find a part with,
+            and to test it with.
+    """
+
+    subject: Subject
+    target: int
+    donors: np.ndarray
+    search: np.ndarray
+    others: np.ndarray
+    random: np.random.Generator
+
+    @property
+    def first(self) -> np.ndarray:
+        """The receiver that each donor is searched with: int (D,)."""
+        return np.resize(self.search, len(self.donors))
+
+
 def find_patch(
     subject: Subject,
     target: int,
@@ -179,23 +203,20 @@ def find_patch(
     # What is found with some receivers is tested with others.
     others = random.permutation(others)
     others, search = np.split(others, [-min(len(others) // 2, 2 * DONORS)])
-    first = np.resize(search, len(donors))
+    asked = _Asked(subject, target, donors, search, others, random)
     logits = np.stack(
         [
             scan(subject, donor, receiver, regions)
-            for donor, receiver in zip(donors, first, strict=True)
+            for donor, receiver in zip(donors, asked.first, strict=True)
         ]
     )
     areas = np.array([r.mask(subject.size).mean() for r in regions])
     heat = np.where(areas <= _LARGEST, probabilities(logits)[..., target], 0)
     named = (logits.argmax(-1) == target) & (areas <= _LARGEST)
 
-    fixed = _fixed(subject, target, donors, search, others, regions, heat, named, random)
-    carry = named[:, : len(squares)].any(1)
-    moving = _moving(
-        subject, target, donors[carry], first[carry], others, squares,
-        margins(logits[carry][:, : len(squares)], target), float(carry.mean()), random,
-    )  # fmt: skip
+    fixed = _fixed(asked, regions, heat, named)
+    evidence = margins(logits[:, : len(squares)], target)
+    moving = _moving(asked, squares, evidence, named[:, : len(squares)].any(1))
     if fixed is None or moving is None:
         return fixed or moving
     fixed, moving = _one_of_two(fixed), _one_of_two(moving)
@@ -212,26 +233,25 @@ def _one_of_two(patch: Patch) -> Patch:
 
 
 def _moving(
-    subject: Subject,
-    target: int,
-    carriers: np.ndarray,
-    receivers: np.ndarray,
-    others: np.ndarray,
-    regions: list[Region],
-    evidence: np.ndarray,
-    share: float,
-    random: np.random.Generator,
+    asked: _Asked, regions: list[Region], evidence: np.ndarray, carry: np.ndarray
 ) -> Patch | None:
-    """The part of each carrier that carries the class, wherever it is; `evidence` is that of `scan`."""
-    if len(carriers) < LEAST_CARRIERS:
+    """The part of each carrier that carries the class, wherever it is.
+
+    Args:
+        evidence: the margins of the class, (D, R), and `carry`, (D,), which donors have such a part.
+    """
+    if carry.sum() < LEAST_CARRIERS:
         return None
+    carriers = asked.donors[carry]
     places = [
-        _settled(subject, target, carrier, receiver, regions[best])
-        for carrier, receiver, best in zip(carriers, receivers, evidence.argmax(1), strict=True)
+        _settled(asked.subject, asked.target, carrier, receiver, regions[best])
+        for carrier, receiver, best in zip(
+            carriers, asked.first[carry], evidence[carry].argmax(1), strict=True
+        )
     ]
-    tested = _test(subject, target, carriers, places, others, random)
-    area = float(places[0].mask(subject.size).mean())
-    return Patch(tested, False, None, carriers, places, share, None, area)
+    tested = _test(asked, carriers, places)
+    area = float(places[0].mask(asked.subject.size).mean())
+    return Patch(tested, False, None, carriers, places, float(carry.mean()), None, area)
 
 
 def _settled(subject: Subject, target: int, donor: int, receiver: int, region: Region) -> Region:
@@ -246,24 +266,16 @@ def _settled(subject: Subject, target: int, donor: int, receiver: int, region: R
 
 
 def _fixed(
-    subject: Subject,
-    target: int,
-    donors: np.ndarray,
-    search: np.ndarray,
-    others: np.ndarray,
-    regions: list[Region],
-    heat: np.ndarray,
-    named: np.ndarray,
-    random: np.random.Generator,
+    asked: _Asked, regions: list[Region], heat: np.ndarray, named: np.ndarray
 ) -> Patch | None:
     """The part at one place that carries the class.
 
     Args:
-        search, others: receivers to find it with, and to test it with.
         heat: the class's probability, (D, R), and `named` whether it is the answer.
     """
+    subject = asked.subject
     # The best half of the donors: a cue need not be in every image.
-    half = np.sort(heat, axis=0)[len(donors) // 2 :].mean(0)
+    half = np.sort(heat, axis=0)[len(asked.donors) // 2 :].mean(0)
     areas = np.array([r.mask(subject.size).mean() for r in regions])
     # Among regions that do as well, the smallest.
     near = np.flatnonzero(half >= 0.9 * half.max())
@@ -271,15 +283,15 @@ def _fixed(
     carries = named[:, chosen]
     if carries.sum() < LEAST_CARRIERS:
         return None
-    carriers = donors[carries]
-    region = _fitted(subject, target, carriers, search, regions[chosen], random)
+    carriers = asked.donors[carries]
+    region = _fitted(asked, carriers, regions[chosen])
     places = [region] * len(carriers)
-    tested = _test(subject, target, carriers, places, others, random)
+    tested = _test(asked, carriers, places)
     mask = region.mask(subject.size)
     mean = subject.images[carriers].astype(np.float64).mean(0).round().astype(np.uint8)
-    receivers = random.permutation(others)[: PAIRS // 2]
+    receivers = asked.random.permutation(asked.others)[: PAIRS // 2]
     averaged = paste(mean[None], subject.images[receivers], mask[None])
-    follows = subject.ask(averaged).argmax(1) == target
+    follows = subject.ask(averaged).argmax(1) == asked.target
     deep = max(1, min(subject.size) // 8)
     return Patch(
         tested, True, region, carriers, places, float(carries.mean()), float(follows.mean()),
@@ -287,16 +299,10 @@ def _fixed(
     )  # fmt: skip
 
 
-def _test(
-    subject: Subject,
-    target: int,
-    carriers: np.ndarray,
-    places: list[Region],
-    others: np.ndarray,
-    random: np.random.Generator,
-) -> Effect:
+def _test(asked: _Asked, carriers: np.ndarray, places: list[Region]) -> Effect:
     """The carriers' parts in new receivers, and as control pixels from elsewhere in the carriers."""
-    receivers = random.permutation(others)[:PAIRS]
+    subject, target, random = asked.subject, asked.target, asked.random
+    receivers = random.permutation(asked.others)[:PAIRS]
     which = np.resize(random.permutation(len(carriers)), len(receivers))
     masks = np.stack([places[i].mask(subject.size) for i in which])
     given, taken = subject.images[carriers[which]], subject.images[receivers]
@@ -305,14 +311,7 @@ def _test(
     return effect(follows, control)
 
 
-def _fitted(
-    subject: Subject,
-    target: int,
-    carriers: np.ndarray,
-    others: np.ndarray,
-    region: Region,
-    random: np.random.Generator,
-) -> Region:
+def _fitted(asked: _Asked, carriers: np.ndarray, region: Region) -> Region:
     """The region grown while that adds evidence and then cut back while nothing is lost.
 
     Evidence is the margin of the target's logit over the largest other, which goes on growing where
@@ -320,9 +319,10 @@ def _fitted(
     """
     if region.frame:
         return region
+    subject, target, random = asked.subject, asked.target, asked.random
     count = 16
     which = np.resize(random.permutation(len(carriers)), count)
-    receivers = np.resize(random.permutation(others), count)
+    receivers = np.resize(random.permutation(asked.search), count)
     given, taken = subject.images[carriers[which]], subject.images[receivers]
     without = float(margins(subject.ask(taken), target).mean())
     height, width = subject.size
