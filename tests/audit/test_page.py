@@ -152,7 +152,8 @@ def test_what_to_do_is_a_command_that_train_takes(one):
 
 @pytest.mark.parametrize("aug", sorted(path.stem for path in (CONF / "aug").glob("*.yaml")))
 def test_no_pipeline_refuses_what_is_to_be_done_now_or_after_the_next_audit(aug):
-    recorded, commands = [f"aug={aug}"], []
+    recorded = [f"aug={aug}"]
+    commands: list[list[str]] = []
     first = pipeline = validate(compose(recorded)).aug
     for _audit in range(2):
         # All at once: what takes them together takes each.
@@ -207,7 +208,7 @@ def test_where_nothing_was_named_there_is_nothing_to_do():
 def test_maps_without_evidence_are_said_to_have_none(result, tmp_path):
     status = ("no_positive_evidence",) * 40 + result.maps.status[40:]
     poorer = replace(result, maps=replace(result.maps, status=status))
-    given = {"title": "By what", "summary": "A network.", "recorded": None}
+    given: dict[str, Any] = {"title": "By what", "summary": "A network.", "recorded": None}
     without = tuple(replace(one, clusters=()) for one in result.classes)
     bare = replace(result, maps=None, classes=without)
     for one, words in (

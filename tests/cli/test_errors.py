@@ -41,7 +41,7 @@ def sweep_of(folder, names):
 
 def test_a_run_that_cannot_be_worked_on_keeps_no_other_from_it(tmp_path, capfd):
     sweep_of(tmp_path, "abcde")
-    done = []
+    done: list[str] = []
 
     def work(folder):
         if folder.path.name in "abcd":
@@ -60,7 +60,7 @@ def test_a_run_that_cannot_be_worked_on_keeps_no_other_from_it(tmp_path, capfd):
 
 def test_what_is_not_a_wrong_request_ends_the_sweep(tmp_path):
     sweep_of(tmp_path, "ab")
-    done = []
+    done: list[str] = []
 
     def work(folder):
         done.append(folder.path.name)
