@@ -72,7 +72,7 @@ def test_a_schedule_that_steps_at_epochs_spans_the_epochs(scheduler, rates):
     config = validate(compose([*TINY[:-1], *scheduler, "scheduler.interval=epoch",
                                "trainer.max_epochs=10"]))  # fmt: skip
     classifier = build_classifier(config, "abcdefghij")
-    optimizer = classifier.make_optimizer([nn.Parameter(torch.zeros(1))])
+    optimizer = classifier.make_optimizer([{"params": [nn.Parameter(torch.zeros(1))]}])
     schedule = classifier.make_scheduler(optimizer, 5000)["scheduler"]
     seen = []
     for _ in rates:
