@@ -89,14 +89,6 @@ class Design:
     maps_moved: float = 0.0
 
 
-class SimulatedFolder(RunFolder):
-    """A run folder of which nothing is on disk."""
-
-    def config(self) -> Config:
-        """The default config."""
-        return _config()
-
-
 @cache
 def _config() -> Config:
     from augcam.config.compose import compose
@@ -165,9 +157,9 @@ def _run(
         by_name = dict(zip(CORRUPTIONS, table.tolist(), strict=True))
         evaluation = {"corruptions": by_name, "accuracy": float(correct.mean())}
     metrics: dict[str, Any] = {"test": {"accuracy": float(correct.mean())}}
-    folder = SimulatedFolder(Path("simulated") / f"{name},seed={seed}")
+    folder = RunFolder(Path("simulated") / f"{name},seed={seed}")
     return Run(
-        folder, "finished", "", name, seed, metrics, predictions, evaluation, maps
+        folder, _config(), "finished", "", name, seed, metrics, predictions, evaluation, maps
     )  # fmt: skip
 
 

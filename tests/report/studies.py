@@ -1,9 +1,18 @@
 """Runs and studies in memory, with results that the test decides."""
 
+from functools import cache
+
 import numpy as np
 
+from augcam.config.schema import Config, validate
 from augcam.report.load import Predictions, Run, Study
 from augcam.runs.run_folder import RunFolder
+from tests.conftest import compose
+
+
+@cache
+def default_config() -> Config:
+    return validate(compose())
 
 
 def a_run(label, predicted, seed=1, group="none", **parts) -> Run:
@@ -11,8 +20,8 @@ def a_run(label, predicted, seed=1, group="none", **parts) -> Run:
         np.asarray(label, np.uint16), np.asarray(predicted, np.uint16), np.full(len(label), 0.5)
     )
     optional = {"metrics": {}, "evaluation": None, "maps": None} | parts
-    return Run(RunFolder(f"{group}{seed}"), "finished", "", group, seed, predictions=predictions,
-               **optional)  # fmt: skip
+    return Run(RunFolder(f"{group}{seed}"), default_config(), "finished", "", group, seed,
+               predictions=predictions, **optional)  # fmt: skip
 
 
 def a_study(groups: dict[str, list[Run]], classes=("bird", "cat", "dog"), baseline="none") -> Study:

@@ -1,7 +1,6 @@
 """The sentences on top of the page, of studies whose truth is known."""
 
 import dataclasses
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,24 +11,13 @@ from augcam.report.key_points import key_points
 from augcam.report.load import read_study
 from augcam.report.sections.ranking import ranking
 from augcam.viz.page import Table
-from tests.conftest import ROOT
 from tests.refine.test_loop import NONE, a_sweep
 from tests.report.studies import a_study, runs_of, some_right
 from tests.report.test_analysis import study_of, trial, with_accuracy
 
-sys.path.insert(0, str(ROOT / "bench"))
-import claims
-
 
 def sentences(study):
-    runs = {
-        label: tuple(
-            dataclasses.replace(run, folder=claims.SimulatedFolder(run.folder.path))
-            for run in group
-        )
-        for label, group in study.groups.items()
-    }
-    return key_points(find(dataclasses.replace(study, groups=runs), Path("figures")))
+    return key_points(find(study, Path("figures")))
 
 
 def test_wins_is_for_the_one_that_beats_every_other():

@@ -4,7 +4,6 @@ import dataclasses
 
 import numpy as np
 import pytest
-from omegaconf import OmegaConf
 from scipy.spatial.distance import jensenshannon
 
 from augcam.errors import UserError
@@ -104,9 +103,7 @@ def test_a_row_shows_the_image_then_every_network(sweep):
 
 def test_other_images_than_the_runs_were_tested_on_are_refused(sweep):
     run = read_study([sweep]).groups["none"][0]
-    config = OmegaConf.load(run.folder.config_file)
-    config.data.seed = 5
-    other = dataclasses.replace(run)
-    run.folder.config_file.write_text(OmegaConf.to_yaml(config))
+    data = run.config.data.model_copy(update={"seed": 5})
+    config = run.config.model_copy(update={"data": data})
     with pytest.raises(UserError, match="other images"):
-        looks.test_images(other)
+        looks.test_images(dataclasses.replace(run, config=config))

@@ -192,7 +192,7 @@ def _refuse(study: Study) -> None:
             "sweep of settings that were chosen beforehand"
         )
     for runs in study.groups.values():
-        if runs[0].folder.config().data.holdout == "test":
+        if runs[0].config.data.holdout == "test":
             raise UserError(
                 "data.holdout=test: it was validated on the test set, which is for one look at the end; "
                 "train with images of the training set held out"
@@ -202,7 +202,7 @@ def _refuse(study: Study) -> None:
 def _candidate(study: Study, label: str, hurt: tuple[str, ...]) -> Candidate | str:
     """A pipeline kept from the classes that it hurts; or why that cannot be."""
     assert study.baseline is not None
-    own, base = (study.groups[name][0].folder.config() for name in (label, study.baseline))
+    own, base = (study.groups[name][0].config for name in (label, study.baseline))
     if set(hurt) == set(study.classes):
         return "it hurts every class; leave it out, there is nobody to spare"
     # Another strength makes every transform another one.

@@ -57,7 +57,7 @@ def sparing_command(runs: tuple["Run", ...], baseline: Config, hurt: Sequence[st
 
     "" where it has no transform to keep from them beyond the baseline's, or its command is not known.
     """
-    config = runs[0].folder.config()
+    config = runs[0].config
     theirs = baseline.aug if baseline.aug_strength == config.aug_strength else {}
     restricted = sparing(config.aug, theirs, hurt, runs[0].metrics.get("classes") or ())
     commands = sweep_commands({"": runs})

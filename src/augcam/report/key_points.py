@@ -36,7 +36,7 @@ def summary(findings: Findings) -> str:
         facts[-1:] = [f"{facts[-1]} of {metrics['params']:,} parameters"]
     epochs = sorted({run.metrics["epochs"] for run in runs if "epochs" in run.metrics})
     if epochs:
-        trained = _training_images(runs[0].folder.config())
+        trained = _training_images(runs[0].config)
         of = f" of {trained:,} training images" if trained else ""
         facts.append(f"{' or '.join(map(str, epochs))} epochs{of}")
     facts.append(f"{findings.test_images:,} test images")
@@ -235,7 +235,7 @@ def _spare(findings: Findings) -> list[str]:
     classes, study = findings.per_class, findings.study
     if classes is None or study.baseline is None:
         return []
-    baseline = study.groups[study.baseline][0].folder.config()
+    baseline = study.groups[study.baseline][0].config
     points = []
     for row, label in enumerate(classes.groups):
         hurt = [
@@ -332,7 +332,7 @@ def _next_steps(findings: Findings) -> list[str]:
 
 def _reduced(findings: Findings) -> list[str]:
     """What was left out for speed, or looked at too early: such numbers are not those of a full run."""
-    config = findings.standings[0].runs[0].folder.config()
+    config = findings.standings[0].runs[0].config
     holdout, trained = config.data.holdout, _training_images(config)
     if holdout == "test":
         return [

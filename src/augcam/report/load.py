@@ -58,6 +58,7 @@ class Run:
     """
 
     folder: RunFolder
+    config: Config
     state: str
     why: str
     label: str
@@ -257,7 +258,7 @@ def _read(folder: RunFolder, notes: list[str]) -> _Read | str:
     data = {key: plain["data"][key] for key in _DATA if key in plain["data"]}
     return _Read(
         Run(
-            folder, state, why, "", config.seed, metrics, predictions, evaluation, maps,
+            folder, config, state, why, "", config.seed, metrics, predictions, evaluation, maps,
             is_search(folder),
         ),
         _augmentation(config, changes(folder.overrides() or (), whole_steps=True)),

@@ -24,7 +24,7 @@ def test_images(run: Run) -> ImageSet:
     from augcam.runs.build import build_source
 
     # Not prepared: what is missing would be downloaded.
-    source = build_source(run.folder.config())
+    source = build_source(run.config)
     recorded = (run.folder.metrics() or {}).get("data_fingerprint")
     check_fingerprint(recorded, source, f"run={run.folder}")
     images = source.test()
