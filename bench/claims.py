@@ -54,8 +54,8 @@ CORRUPTIONS = ("noise", "blur", "fog", "jpeg", "shift", "rotation")
 CLAIMS = {
     "headline or ranking": r"\bwins\b|is first, and better|^(Better|Worse) than|\| (better|worse) \|",
     "class or confused pair": r"\b(helps|hurts)\b|\| clear\b",
-    "moved further": r"further apart than seeds are",
     "robustness": r"the fewest of all|\b(fewer|more): ",
+    "moved further": r"further apart than seeds are",
 }
 
 
@@ -256,7 +256,7 @@ def null_designs() -> Iterator[tuple[str, Design]]:
             yield f"{seeds} | 4 | {name}", Design([seeds] * 5, spreads, maps=maps)
     for base, other in ((2, 5), (5, 2)):
         for name in ("baseline 4x", "one augmentation 4x"):
-            title = f"{base}, {other} each | 4 | {name}"
+            title = f"{base} of the baseline, {other} | 4 | {name}"
             yield title, Design([base, *[other] * 4], spreads_of(4)[name])
     for name in ("equal", "baseline 4x"):
         yield f"4 | 1 | {name}", Design([4] * 2, spreads_of(1)[name], maps=30)
@@ -308,7 +308,8 @@ def print_null(pages: int, seed: int) -> None:
     for row, (title, design) in enumerate(null_designs()):
         count = count_claims(design, pages, [seed, row])
         possible = {k: design.maps > 0 or k != "moved further" for k in CLAIMS}
-        cells = [_share(n, pages) if possible[k] else "-" for k, n in count.items()]
+        without = "no verdict" if min(design.seeds) < 4 else "not simulated"
+        cells = [_share(n, pages) if possible[k] else without for k, n in count.items()]
         print(f"| {title} | {' | '.join(cells)} |", flush=True)
         seeds, augmentations, spread = title.split(" | ")
         if augmentations != "4" or spread not in spreads_of(4) or not seeds.isdigit():
@@ -317,9 +318,9 @@ def print_null(pages: int, seed: int) -> None:
         for k, n in count.items():
             if possible[k]:
                 total[k] = total[k][0] + n, total[k][1] + pages
-    spreads = f"**these {len(spreads_of(4))} spreads, {len(spreads_of(4)) * pages:,} pages**"
+    spreads = f"**these four spreads, {len(spreads_of(4)) * pages:,} pages**"
     for seeds, total in together.items():
-        cells = [_share(*total[k]) if total[k][1] else "-" for k in CLAIMS]
+        cells = [_share(*total[k]) if total[k][1] else "no verdict" for k in CLAIMS]
         print(f"| {seeds} | 4 | {spreads} | {' | '.join(cells)} |")
 
 
