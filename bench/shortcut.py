@@ -6,6 +6,7 @@ For runs on `data=shapes`, in columns: accuracy on the run's own test set; on th
 any tag; how often the network says the tag's class where every image has the tag of another class than
 its own; and there, how much of the Grad-CAM of the predicted class (layer4) lies in the one of its 16
 cells that holds the tag, and how often its peak does. A map without a preference has 1/16 there, 6%.
+Maps that show no evidence at all lie nowhere and are left out; the last column says how many.
 """
 
 import sys
@@ -26,7 +27,7 @@ from augcam.viz.terminal import progress_bars
 
 def main(folders: list[str]) -> None:
     """Print one row a run."""
-    table = Table("run", "test", "no tags", "says the tag", "mass at the tag", "peak at the tag")
+    table = Table("run", "test", "no tags", "says the tag", "mass at the tag", "peak at the tag", "maps")
     with progress_bars() as progress:
         for name in folders:
             run = open_run(RunFolder(name), "last", progress)
@@ -54,6 +55,7 @@ def main(folders: list[str]) -> None:
                 f"{(torch.cat(said).numpy() == planted).mean():.1%}",
                 f"{torch.cat(inside).mean().item():.1%}",
                 f"{torch.cat(peaks).float().mean().item():.1%}",
+                f"{len(torch.cat(peaks))} of {len(images)}",
             )
     get_console().print(table)
 
