@@ -3,6 +3,7 @@
     python bench/claims.py null            # studies in which nothing has an effect
     python bench/claims.py praise          # maps that know nothing of the network
     python bench/claims.py power           # how often a true effect is seen
+    python bench/claims.py looks           # one look at a study, and a look after every three seeds
     python bench/claims.py null --pages 300 --seed 2026
 
 Studies are simulated, and the report's own code writes of them: `find`, the key points, the ranking's
@@ -272,6 +273,9 @@ def null_designs() -> Iterator[tuple[str, Design]]:
         yield f"{seeds} | 4 | equal, other images hard", Design([seeds] * 5, [1.0] * 5, moved=1.5)
 
 
+# Seeds in each group when somebody looks who goes on until a winner is named.
+LOOKS = (3, 6, 9, 12)
+
 # What is claimed of the one augmentation of four that has an effect.
 EFFECTS: dict[str, tuple[dict[str, float], str]] = {
     "+0.5 points": ({"better": 0.5}, r"^(aug1 (wins|is first, and)|Better than none: .*aug1)"),
@@ -292,6 +296,16 @@ def power(effect: Mapping[str, Any], pattern: str, seeds: int, pages: int, seed:
     return sum(
         any(re.search(pattern, line) for line in page(study(design, rng))) for _ in range(pages)
     )
+
+
+def first_claim(of: Study, looks: Sequence[int], kind: str) -> int | None:
+    """The number of seeds at which a page first makes a claim of this kind; None if at no look."""
+    for seeds in looks:
+        groups = {name: group[:seeds] for name, group in of.groups.items()}
+        runs = tuple(run for group in groups.values() for run in group)
+        if claims(page(dataclasses.replace(of, runs=runs, groups=groups)))[kind]:
+            return seeds
+    return None
 
 
 def _share(count: int, pages: int) -> str:
@@ -344,7 +358,19 @@ def print_power(pages: int, seed: int) -> None:
         print(f"| {name} | {' | '.join(cells)} |", flush=True)
 
 
-TABLES = {"null": print_null, "praise": print_praise, "power": print_power}
+def print_looks(pages: int, seed: int) -> None:
+    """Without an effect: how often a page claims a winner, by when one looks and stops."""
+    design = Design([LOOKS[-1]] * 2, [1.0] * 2, corrupted=False)
+    print("\n| looks at the report, until it names a winner | headline or ranking |")
+    print("|---|---|")
+    for looks in (LOOKS[-1:], LOOKS):
+        rng = np.random.default_rng([seed, 0])  # the same studies
+        kind = next(iter(CLAIMS))
+        count = sum(first_claim(study(design, rng), looks, kind) is not None for _ in range(pages))
+        print(f"| after {', '.join(map(str, looks))} seeds | {_share(count, pages)} |", flush=True)
+
+
+TABLES = {"null": print_null, "praise": print_praise, "power": print_power, "looks": print_looks}
 
 
 def main() -> None:

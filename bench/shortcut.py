@@ -27,7 +27,9 @@ from augcam.viz.terminal import progress_bars
 
 def main(folders: list[str]) -> None:
     """Print one row a run."""
-    table = Table("run", "test", "no tags", "says the tag", "mass at the tag", "peak at the tag", "maps")
+    table = Table(
+        "run", "test", "no tags", "says the tag", "mass at the tag", "peak at the tag", "maps"
+    )
     with progress_bars() as progress:
         for name in folders:
             run = open_run(RunFolder(name), "last", progress)

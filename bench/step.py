@@ -10,8 +10,8 @@ batch to the end of a later one, so that everything that Lightning and AugCAM do
 in it; also the copy to the device and Normalize, which the others are spared. In nobody's turn are
 augmentation (bench/data.py), validation, pictures and start-up (bench/end_to_end.py, startup.py).
 
-- plain: same network, precision, layout and loss, torch's SGD as it comes (ours is the fused one), OneCycle
-  too; no metrics, no logging.
+- plain: same network, precision, layout and loss, torch's SGD as it comes (ours is the fused one),
+  OneCycle too; no metrics, no logging.
   All share one process, so they have AugCAM's allocator settings too; what these are worth is measured
   apart, on a CPU: the plain loop in processes of its own, in turn with and without them.
 - convolutions: plain, the last stage not as matrix products (`augcam.models.resnet.MatrixConv2d`), on a

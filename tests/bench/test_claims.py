@@ -74,3 +74,14 @@ def test_what_is_counted_are_the_words_of_the_page():
     assert any(line.startswith("aug1: further apart than seeds are") for line in page)
     nothing = ["No winner. aug1 is first, but it is a tie with none", "aug1: no class differs"]
     assert not any(claims.claims(nothing).values())
+
+
+def test_who_looks_until_a_winner_is_named_sees_one_at_the_first_look_that_has_it():
+    rng = np.random.default_rng(0)
+    kind = "headline or ranking"
+    design = claims.Design([6] * 2, [1] * 2, images=4000, run_std=0.07, better=4.0, corrupted=False)
+    clear = claims.study(design, rng)
+    assert claims.first_claim(clear, (3, 6), kind) == 3
+    assert claims.first_claim(clear, (2, 6), kind) in (2, 6)
+    nothing = claims.study(dataclasses.replace(design, better=0.0), rng)
+    assert claims.first_claim(nothing, (3, 6), kind) is None

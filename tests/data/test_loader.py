@@ -1,12 +1,21 @@
 """The order of an epoch, its batches, and a loader that goes on where it was saved."""
 
+import os
+
 import numpy as np
 import pytest
 import torch
 
 from augcam.data.augment.build import build_pipeline
 from augcam.data.datasets.base import ImageSet
-from augcam.data.loader import AugmentedBatches, Batch, EpochLoader, EpochOrder, EvalLoader
+from augcam.data.loader import (
+    AugmentedBatches,
+    Batch,
+    EpochLoader,
+    EpochOrder,
+    EvalLoader,
+    auto_workers,
+)
 from augcam.errors import UserError
 from tests.data.noise import AUG, Random
 
@@ -129,3 +138,15 @@ class TestEpochLoader:
         before = torch.get_rng_state()
         list(self.loader())
         assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_loader_processes_are_as_many_as_the_jobs_own_cores_allow(monkeypatch):
+    assert auto_workers("cpu") == 0
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(os, "cpu_count", lambda: 128)
+    for cores, devices, workers in ((8, 1, 7), (8, 2, 3), (1, 1, 1), (128, 1, 16)):
+        monkeypatch.setattr(
+            os, "sched_getaffinity", lambda _, n=cores: set(range(n)), raising=False
+        )
+        monkeypatch.setattr(torch.cuda, "device_count", lambda n=devices: n)
+        assert auto_workers("gpu") == workers

@@ -1,6 +1,5 @@
 """Batches: which images are in which, and loaders that go on at any of them after a stop."""
 
-import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -230,11 +229,15 @@ def _start_worker(worker: int) -> None:
 
 
 def auto_workers(accelerator: str) -> int:
-    """Loader processes. On a CPU the training step is the limit and workers would take its cores."""
+    """Loader processes, from the cores that a cluster's job was given and not all of its machine's.
+
+    None on a CPU: there the training step is the limit, and workers would take its cores.
+    """
     if not uses_gpu(accelerator):
         return 0
-    share = max(1, torch.cuda.device_count())
-    return min(16, max(1, (os.cpu_count() or 1) // share))
+    from lightning_fabric.utilities import suggested_max_num_workers
+
+    return min(16, suggested_max_num_workers(max(1, torch.cuda.device_count())))
 
 
 def uses_gpu(accelerator: str) -> bool:
