@@ -171,28 +171,34 @@ def page(micros: dict[str, str], measured_on: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+def rewritten(text: str) -> str:
+    """The page with its words made anew, and the times that it has."""
+    above, _, below = text.partition(MARKER)
+    kept = re.findall(r"^\| `(\w+)` \|.*\| ([\d.]+) \|$", below, re.MULTILINE)
+    mixes, counted = names("mix"), len(names("aug"))
+    micros = {
+        f"{'aug' if number < counted else 'mix'}={name}": value
+        for number, (name, value) in enumerate(kept)
+    }
+    assert {f"mix={name}" for name in mixes} <= micros.keys()
+    measured_on = re.search(r"augmentations.py` on (.*?): one thread", below)
+    return above + page(micros, measured_on[1] if measured_on else "?")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--words", action="store_true", help="keep the picture and the times")
     asked = parser.parse_args()
     text = PAGE.read_text()
-    above, _, below = text.partition(MARKER)
     if asked.words:
-        kept = re.findall(r"^\| `(\w+)` \|.*\| ([\d.]+) \|$", below, re.MULTILINE)
-        mixes, counted = names("mix"), len(names("aug"))
-        micros = {
-            f"{'aug' if number < counted else 'mix'}={name}": value
-            for number, (name, value) in enumerate(kept)
-        }
-        assert {f"mix={name}" for name in mixes} <= micros.keys()
-        measured_on = re.search(r"augmentations.py` on (.*?): one thread", below)
-        PAGE.write_text(above + page(micros, measured_on[1] if measured_on else "?"))
+        PAGE.write_text(rewritten(text))
         return
     configs = {name: composed(f"aug={name}") for name in names("aug")}
     images = build_source(configs["none"]).train().images[:300]
     found = {f"aug={name}": pipeline_micros(one, images) for name, one in configs.items()}
     found |= {f"mix={n}": mixing(composed(f"mix={n}"), images) for n in names("mix")}
     picture(configs, images[4])
+    above = text.partition(MARKER)[0]
     PAGE.write_text(above + page({key: f"{v:.0f}" for key, v in found.items()}, machine()))
 
 
