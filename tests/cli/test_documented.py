@@ -5,66 +5,122 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from augcam.config.compose import quoted
+from augcam.cli import audit, board, evaluate, explain, foreign, refine, report
+from augcam.cli.arguments import folders_and_options, options
+from augcam.config.compose import sweep_jobs
 from augcam.config.schema import validate
 from augcam.data.normalize import normalize
 from augcam.runs.build import build_data
 from augcam.training.build import build_classifier
 from tests.conftest import ROOT, compose, train_py
 
-README = (ROOT / "README.md").read_text()
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+README = PAGES[0].read_text()
 LITTLE = [
     "data=shapes", "data.train_size=100", "data.test_size=20", "data.holdout=20", "model=resnet10",
     "model.width=8", "trainer.accelerator=cpu", "trainer.fast_dev_run=true",
 ]  # fmt: skip
-COMMANDS = re.findall(r"^\| `python train.py ([^`]*)` \|", README, flags=re.MULTILINE)
 RECIPES = ROOT / "conf" / "experiment"
 EXPERIMENTS = sorted(
     path.relative_to(RECIPES).with_suffix("").as_posix() for path in RECIPES.rglob("*.yaml")
 )
 
+# As it is typed; where a table shows what to add to any command, it is `...`.
+COMMAND = re.compile(r"(?:(?:uv run |python )+train\.py|(?:uv run )?augcam (\w+)|\.\.\.) (.+)")
 
-def test_the_readme_has_the_commands():
-    assert len(COMMANDS) >= 9
+# The options of each command that does without Hydra: of a run, and of a network from elsewhere.
+OPTIONS = {
+    "audit": (audit.Options, audit.ForeignOptions),
+    "board": (board.Options,),
+    "evaluate": (evaluate.Options,),
+    "explain": (explain.Options, foreign.Options),
+    "refine": (refine.Options,),
+    "report": (report.Options,),
+}
+
+
+def documented(page: Path) -> Iterator[tuple[str, ...]]:
+    """`train` and its arguments, of every command in a page's code: a line of a block, or a span."""
+    text = page.read_text().replace("\\\n", "")
+    lines = [
+        part
+        for line in re.findall(r"^    (\S.*)$", text, flags=re.MULTILINE)
+        for part in re.sub(r"\s+# .*", "", line).split(" && ")
+    ]
+    for code in [*lines, *re.findall(r"`([^`\n]+)`", text)]:
+        if match := COMMAND.fullmatch(code.strip()):
+            yield match[1] or "train", *shlex.split(match[2])
+
+
+COMMANDS = sorted({words for page in PAGES for words in documented(page)})
+CONFIGS = [words for words in COMMANDS if words[0] in ("train", "preview")]
+# Files that the reader writes, a shell's variables, and no config at all.
+NOT_OURS = re.compile(r"\brun=|aug=emboss|data=mine|\$|KEY=VALUE|--help|--cfg")
+
+
+def test_the_commands_of_the_pages_are_found():
+    assert {" ".join(words) for words in COMMANDS} >= {
+        "train experiment=quickstart",  # after `&&`, and a comment behind it
+        "train -m aug=none,flip,cutout,rotate seed=1,2,3 sweep.name=flips",
+        "train data=torchvision data.dataset=SVHN data.download=true",  # second in its cell
+        "train model.freeze=2 optim.lr=0.01 optim.head_lr=0.1",  # `...`
+        "train trainer.fast_dev_run=true",
+        "train aug=augmix loss.jsd=12",  # `augcam train`
+        "train aug=crop_flip seed=1 model=resnet10 data.holdout=40000 trainer.max_epochs=10 "
+        "trainer.limit_val_batches=10 trainer.accelerator=cpu trainer.precision=32-true",  # on two
+        "preview aug=none,flip,cutout,rotate",
+        "evaluate run=DIR n=250",  # in a sentence
+    }
 
 
 @pytest.mark.parametrize(
-    "command", [c for c in COMMANDS if not re.search("run=|--help|data=folder|model=|except=", c)]
+    "words", [words for words in CONFIGS if not NOT_OURS.search(" ".join(words))], ids=" ".join
 )
-def test_each_documented_command_runs(tmp_path, command):
-    folders = [f"hydra.run.dir={tmp_path}/run", f"hydra.sweep.dir={tmp_path}/sweep"]
-    arguments = shlex.split(command)
-    if "-m" in arguments:  # two jobs of the twelve
-        arguments = ["-m", "aug=none,cutout", "seed=1"]
-    done = train_py(*arguments, *LITTLE, *folders)
-    assert done.returncode == 0, done.stdout + done.stderr
+def test_each_documented_config_is_one(words):
+    # Of several seeds the first is enough, and of all augmentations a few.
+    arguments = [re.sub(r"^seed=(\d+),.*", r"seed=\1", one) for one in words[1:] if one != "-m"]
+    jobs = sweep_jobs(arguments)
+    assert len(jobs) == 1 or "-m" in words or words[0] == "preview", "a sweep wants -m"
+    for job in jobs[:4]:
+        validate(compose(job))
+
+
+@pytest.mark.parametrize(
+    "words", [words for words in COMMANDS if words not in CONFIGS], ids=" ".join
+)
+def test_each_documented_option_is_one(words):
+    command, *arguments = words
+    own, *foreign_network = OPTIONS[command]
+    if command in ("board", "refine", "report"):
+        _, arguments = folders_and_options(arguments)
+    elif foreign.is_asked_for(arguments):
+        (own,) = foreign_network
+        foreign.described(arguments, ("model", "data"))
+        arguments = foreign.others(arguments, ("model", "data"))
+    else:
+        arguments = ["run=DIR", *arguments]  # which a sentence may leave out
+    options(own, arguments, "")
 
 
 @pytest.mark.parametrize(
     "command",
     [
-        line
-        for page in sorted((ROOT / "docs").glob("*.md"))
-        for line in re.findall(
-            r"^    python train.py ([^#\n$]+)$", page.read_text().replace("\\\n", ""), flags=re.M
-        )
-        if "trust=" not in line  # tests/runs/test_finished_run.py has a package to trust
+        "aug=crop_flip_trivialaugment mix=cutmix",
+        "-m aug=none,cutout,rotate,cutout_rotate seed=1,2,3",
     ],
 )
-def test_each_command_of_the_docs_is_a_config(command):
-    arguments = shlex.split(command)
-    if sweep := "-m" in arguments:
-        arguments.remove("-m")
-    arguments = [quoted(argument) for argument in arguments]
-    for parsed in OverridesParser.create().parse_overrides(arguments):
-        assert parsed.is_sweep_override() <= sweep, f"{parsed.input_line}: a sweep wants -m"
-    # Of a sweep, the job with the first of all choices.
-    validate(compose([re.sub(r"^([\w.]+=[^,{\[]+),.*", r"\1", one) for one in arguments]))
+def test_a_documented_command_runs(tmp_path, command):
+    assert f"`python train.py {command}`" in README
+    folders = [f"hydra.run.dir={tmp_path}/run", f"hydra.sweep.dir={tmp_path}/sweep"]
+    # Two jobs of the twelve.
+    arguments = shlex.split(command.replace("none,cutout,rotate,", "none,").replace("1,2,3", "1"))
+    done = train_py(*arguments, *LITTLE, *folders)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_your_own_images(tmp_path):
