@@ -35,3 +35,16 @@ def test_board_without_a_folder_of_runs(tmp_path, monkeypatch, capsys):
         main(["board"])
     assert ended.value.code == 2
     assert "outputs" in capsys.readouterr().err
+
+
+def test_board_says_where_the_pictures_and_the_curves_are(tmp_path, monkeypatch, capsys):
+    """Addresses as TensorBoard 2.21 reads them: a tab, and a filter of its tags."""
+    monkeypatch.setattr(board.os, "execv", lambda path, words: None)
+    main(["board", str(tmp_path), "port=6007"])
+    addresses = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert addresses == [
+        "http://localhost:6007/#images&tagFilter=gradcam", "http://localhost:6007/#custom_scalars",
+    ]  # fmt: skip
+    # With a port of TensorBoard's own choice they are not known.
+    main(["board", str(tmp_path), "port=0"])
+    assert capsys.readouterr().out == ""

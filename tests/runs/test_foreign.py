@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 import torchvision
+from torch import nn
 
 from augcam.config.schema import validate
 from augcam.errors import UserError
-from augcam.runs.foreign import load_network_from_file
+from augcam.runs.foreign import answer_among, load_network_from_file
 from tests.conftest import compose
 
 MOBILENET = validate(compose(["model=torchvision", "model.arch=mobilenet_v3_small"]))
@@ -65,3 +66,10 @@ def test_a_network_of_small_images_has_the_stem_for_them_only_where_that_is_aske
     )
     network = load_network_from_file(asked, weights[0], 32).network
     assert network.get_submodule("features.0.0").stride == (stride, stride)
+
+
+def test_a_network_answers_among_some_of_its_classes_in_the_order_that_is_asked_for():
+    network = nn.Identity()  # its logits are what it is given
+    answer_among(network, [3, 0, 2])
+    logits = torch.tensor([[10.0, 11.0, 12.0, 13.0], [20.0, 21.0, 22.0, 23.0]])
+    assert network(logits).tolist() == [[13.0, 10.0, 12.0], [23.0, 20.0, 22.0]]

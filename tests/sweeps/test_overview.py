@@ -3,7 +3,12 @@
 import os
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
+import pytest
+
+from augcam.runs.run_folder import RunFolder
+from augcam.sweeps import overview
 from augcam.sweeps.overview import Watch
 from tests.report.conftest import write_run
 
@@ -96,3 +101,39 @@ def test_unreadable_metrics_do_not_stop_the_watch(tmp_path, capsys):
     (tmp_path / "good" / "metrics.json").write_text('{"status": "finished", "val": [1]}')
     watch.look()
     assert "1 of 1 done" in capsys.readouterr().out
+
+
+def finished(folder: Path, accuracy: float) -> RunFolder:
+    """A finished run with this validation accuracy."""
+    run = write_run(folder, "aug=none")
+    run.write_metrics({**run.metrics(), "val": {"accuracy": accuracy}})
+    return run
+
+
+def test_the_line_after_a_job_says_how_long_the_rest_takes_and_which_is_best(tmp_path, monkeypatch):
+    clock = SimpleNamespace(monotonic=lambda: now)
+    monkeypatch.setattr(overview, "time", clock)
+    now = 1000.0
+    before = finished(tmp_path / "before", 0.4)  # by an earlier start: it cost this one no time
+    watch = Watch(tmp_path, planned=8)
+    states = {before: "finished"}
+    states |= {RunFolder(tmp_path / "lost"): "failed", RunFolder(tmp_path / "now"): "running"}
+    assert watch.progress(states) == (
+        "sweep    1 of 8 done, 1 failed, 1 running, best so far before: 40.00% on validation"
+    )
+    now += 600
+    states |= {finished(tmp_path / "good", 0.9): "finished"}
+    states |= {finished(tmp_path / "worse", 0.8): "finished"}
+    # Two jobs in ten minutes; of eight, four are neither done nor failed.
+    assert watch.progress(states) == (
+        "sweep    3 of 8 done, 1 failed, 1 running, about 20 min to go, "
+        "best so far good: 90.00% on validation"
+    )
+
+
+@pytest.mark.parametrize("accuracy", [None, 0.5])
+def test_nothing_is_to_go_once_the_last_job_has_ended(tmp_path, accuracy):
+    watch = Watch(tmp_path, planned=2)
+    states = {finished(tmp_path / "a", accuracy): "finished", RunFolder(tmp_path / "b"): "failed"}
+    best = ", best so far a: 50.00% on validation" if accuracy else ""
+    assert watch.progress(states) == f"sweep    1 of 2 done, 1 failed{best}"
