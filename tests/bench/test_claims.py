@@ -58,11 +58,11 @@ def test_maps_that_know_nothing_are_praised_at_most_as_often_as_it_says():
 def test_true_effects_are_claimed():
     design = claims.Design(
         [5] * 4, [1] * 4, images=4000, run_std=0.07, maps=20,
-        better=2.0, class_better=4.0, maps_moved=0.7,
+        better=2.0, class_better=4.0, maps_moved=0.7, sturdier=20.0,
     )  # fmt: skip
     count = claims.count_claims(design, 3)
     assert count["headline or ranking"] == count["class or confused pair"] == 3
-    assert count["moved further"] == 3
+    assert count["moved further"] == count["robustness"] == 3
 
 
 def test_what_is_counted_are_the_words_of_the_page():
