@@ -15,8 +15,9 @@ sys.path.insert(0, str(ROOT / "bench"))
 import gpu_rows
 from gpu_rows import Rows, Task
 
-# Stands for train.py: writes down when it began and ended. The first word is how many seconds it takes;
-# a run that is stopped goes on, and needs no more time.
+# Stands for train.py: writes down when it began and ended. The first word is how many seconds it takes,
+# from when every event that `after=` names has come; a run that is stopped goes on, and needs no more
+# time.
 TRAIN = """
 import json, signal, sys, time
 from pathlib import Path
@@ -33,6 +34,9 @@ def stop(*_):
 signal.signal(signal.SIGTERM, stop)
 note("began" if key == "hydra.run.dir" else "went on")
 if key == "hydra.run.dir":
+    for word in sys.argv:
+        while word[:6] == "after=" and word[6:] not in (Path(__file__).parent / "events").read_text():
+            time.sleep(0.02)
     time.sleep(float(sys.argv[1]))
 note("ended")
 if "fail" in sys.argv:
@@ -46,37 +50,47 @@ metrics = {"status": "finished", "test": {"accuracy": 0.9}, "epochs": 35, "wall_
 def root(tmp_path, monkeypatch):
     (tmp_path / "train.py").write_text(TRAIN)
     monkeypatch.setattr(gpu_rows, "ROOT", tmp_path)
-    monkeypatch.setattr(gpu_rows, "STOPPING", 10)
+    monkeypatch.setattr(gpu_rows, "STOPPING", 60)
     return tmp_path
 
 
 def events(root):
-    return [line.split() for line in (root / "events").read_text().splitlines()]
+    file = root / "events"
+    return [line.split() for line in file.read_text().splitlines()] if file.exists() else []
 
 
-def work(root, tasks, slots=2, seconds=60):
+def work(root, tasks, slots=2, seconds=120):
     rows = Rows(root / "out", slots, time.monotonic() + seconds)
     return rows, rows.work(tasks)
 
 
 def test_runs_share_the_card_but_not_with_what_measures_time(root):
     tasks = [
-        Task("a/1", ("0.5",), alone=True), Task("b/1", ("0.5",)), Task("c/1", ("0.5",)),
-        Task("d/1", ("0",), alone=True),
+        Task("a/1", ("0.5",), alone=True), Task("b/1", ("0", "after=began c")),
+        Task("c/1", ("0.5", "after=ended b")), Task("d/1", ("0",), alone=True),
     ]  # fmt: skip
     _, done = work(root, tasks)
     assert done
     seen = events(root)
     assert seen[:2] == [["began", "a"], ["ended", "a"]]
     assert sorted(seen[2:4]) == [["began", "b"], ["began", "c"]]
+    assert seen[4:6] == [["ended", "b"], ["ended", "c"]]
     assert seen[6:] == [["began", "d"], ["ended", "d"]]
     work(root, tasks)
     assert events(root) == seen  # nothing is run twice
 
 
-def test_what_is_not_done_in_time_is_stopped_and_goes_on_in_the_next_call(root):
-    tasks = [Task("a/1", ("50",)), Task("b/1", ("0",))]
-    rows, done = work(root, tasks, slots=1, seconds=2)
+def test_what_is_not_done_in_time_is_stopped_and_goes_on_in_the_next_call(root, monkeypatch):
+    def reap_and_look_at_the_clock(rows):
+        if ["began", "a"] in events(root):  # and can be stopped: the time is up
+            rows.deadline = 0
+        reap(rows)
+
+    tasks = [Task("a/1", ("3000",)), Task("b/1", ("0",))]
+    reap = Rows.reap
+    with monkeypatch.context() as patched:
+        patched.setattr(Rows, "reap", reap_and_look_at_the_clock)
+        rows, done = work(root, tasks, slots=1)
     assert not done
     assert not rows.failed
     assert events(root) == [["began", "a"], ["stopped", "a"]]

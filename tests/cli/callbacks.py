@@ -1,6 +1,8 @@
-"""A callback as a user would bring one, for runs in processes of their own."""
+"""Callbacks as a user would bring them, for runs in processes of their own."""
 
 import os
+import time
+from pathlib import Path
 
 import pytorch_lightning as pl
 from pytorch_lightning import Callback, Trainer
@@ -17,3 +19,16 @@ class SignalInBatch(Callback):
     ) -> None:
         if trainer.global_step == self.steps:
             os.kill(os.getpid(), self.signum)
+
+
+class WaitInEpoch(Callback):
+    """Holds the run in the first batch of epoch `epoch` (from 1) until there is a file."""
+
+    def __init__(self, epoch: int, file: str) -> None:
+        self.epoch, self.file = epoch, Path(file)
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: pl.LightningModule, batch: object, batch_idx: int
+    ) -> None:
+        while trainer.current_epoch + 1 == self.epoch and not self.file.exists():
+            time.sleep(0.02)

@@ -91,11 +91,14 @@ def test_a_job_that_fails_stops_no_other_and_is_listed_with_its_log(tmp_path):
 
 def test_a_sweep_killed_in_the_middle_goes_on(tmp_path):
     study = tmp_path / "study"
-    # Rotation by worker processes would be quicker; long enough to be caught in its second job.
-    sweep = ["-m", *TINY, "trainer.max_epochs=20", "data.train_size=400", "seed=1,2,3",
-             "aug=flip", "sweep.name=study", f"sweep.dir={study}"]  # fmt: skip
+    # Caught in its second job, which waits in its second epoch.
+    wait = f"{{_target_: tests.cli.callbacks.WaitInEpoch, epoch: 2, file: '{tmp_path}/${{seed}}'}}"
+    sweep = ["-m", *TINY, "trainer.max_epochs=3", "seed=1,2,3", "aug=flip", "sweep.name=study",
+             f"sweep.dir={study}", "trust=[tests]", f"+callbacks.wait={wait}"]  # fmt: skip
+    (tmp_path / "1").touch()
+    (tmp_path / "3").touch()
     process = subprocess.Popen(
-        [sys.executable, str(ROOT / "train.py"), *sweep], cwd=tmp_path, env=ENVIRONMENT,
+        [sys.executable, str(ROOT / "train.py"), *sweep], cwd=ROOT, env=ENVIRONMENT,
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     second = RunFolder(study / "seed=2")
@@ -108,13 +111,14 @@ def test_a_sweep_killed_in_the_middle_goes_on(tmp_path):
     process.send_signal(signal.SIGKILL)
     process.wait()
     # The job that ran is a process of its own, and is asked to stop: it keeps what it has.
+    (tmp_path / "2").touch()
     while second.state() == "running":
         assert time.monotonic() < deadline
         time.sleep(0.02)
     assert jobs(study) == {"seed=1": "finished", "seed=2": "interrupted"}
     first = contents(study / "seed=1")
 
-    done = train_py(*sweep, cwd=tmp_path)
+    done = train_py(*sweep, cwd=ROOT)
     assert done.returncode == 0, done.stdout + done.stderr
     assert set(jobs(study).values()) == {"finished"}
     assert len(jobs(study)) == 3
@@ -123,7 +127,7 @@ def test_a_sweep_killed_in_the_middle_goes_on(tmp_path):
     # The killed job ended where it would have: its history is whole.
     metrics = second.metrics()
     assert metrics is not None
-    assert [row["epoch"] for row in metrics["history"]] == list(range(1, 21))
+    assert [row["epoch"] for row in metrics["history"]] == [1, 2, 3]
 
 
 def test_two_processes_do_not_share_a_run_folder(tmp_path):
