@@ -62,12 +62,19 @@ def test_training_a_finished_run_again_changes_nothing_and_another_config_is_ref
         train([*SMALL, *OURS, "seed=2"], ours.folder.path)
 
 
+def test_a_run_that_is_refused_leaves_no_folder(tmp_path):
+    with pytest.raises(UserError, match="limt"):
+        train([*SMALL, *OURS, "aug=rotate", "+aug.rotate.limt=3"], tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_config_serves_as_overrides_do_and_a_new_run_has_a_folder_of_its_own(
     tmp_path, monkeypatch, ours
 ):
     monkeypatch.chdir(tmp_path)
     result = train(validate(compose([*SMALL, *OURS])))
     assert result.folder.path.parent.name == "outputs"
+    assert result.folder.overrides() is None  # what command would make it is not known
     assert result.metrics["test"] == ours.metrics["test"]
 
 

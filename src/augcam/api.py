@@ -26,7 +26,7 @@ from augcam.errors import UserError
 from augcam.explain.cam import GradCAM, Maps
 from augcam.runs.build import build_data
 from augcam.runs.finished_run import load_network, run_source
-from augcam.runs.run_folder import RunFolder
+from augcam.runs.run_folder import RunFolder, nothing_left_if_refused
 
 if TYPE_CHECKING:
     from augcam.training.run import RunResult
@@ -50,8 +50,9 @@ def train(config: Sequence[str] | Config = (), folder: str | Path | None = None)
     """
     from augcam.training import run as training  # Lightning: what only predicts does without
 
-    overrides = [] if isinstance(config, Config) else list(config)
+    overrides = None
     if not isinstance(config, Config):
+        overrides = list(config)
         config = validate(compose(overrides))
     trust(config.trust)
     if folder is None:
@@ -61,7 +62,7 @@ def train(config: Sequence[str] | Config = (), folder: str | Path | None = None)
         )
     run_folder = RunFolder(folder)
     run_folder.path.mkdir(parents=True, exist_ok=True)
-    with run_folder.locked():
+    with nothing_left_if_refused(run_folder), run_folder.locked():
         run_folder.check_continuation(config)
         if run_folder.state() != "finished":
             run_folder.save_config(config, overrides)

@@ -162,7 +162,7 @@ def test_a_stopped_run_goes_on_to_bit_identical_weights(tmp_path, signum, status
     part = tmp_path / "part"
     ended = stopped(part, *LONGER, signum=signum, steps=20)
     assert ended.returncode == status, ended.stdout + ended.stderr
-    assert f"python train.py run={part}" in ended.stdout
+    assert f"python train.py run={part} 'trust=[tests]'" in ended.stdout
     # The batch was finished, and no other was begun.
     assert torch.load(part / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 21
     interrupted = json.loads((part / "metrics.json").read_text())

@@ -177,6 +177,8 @@ def test_a_full_or_read_only_output_folder(tmp_path, kind):
         (["--foo"], "unrecognized arguments: --foo"),
         (["--info", "x"], "invalid choice"),
         (["--cfg"], "expected one argument"),
+        (["-m", "seed=1,2", "--cfg", "job"], "--cfg shows one config: leave -m and the lists out"),
+        (["-m", "seed=1,2", "--info"], "--info shows one config: leave -m and the lists out"),
     ],
 )
 def test_a_flag_that_there_is_not_is_refused_in_one_line(refused, flags, expected):

@@ -32,6 +32,13 @@ def test_what_is_quoted(written, expected):
     assert quoted(written) == expected
 
 
+@pytest.mark.parametrize("key", ["hydra.run.dir", "sweep.dir", "hydra.sweep.dir", "++sweep.dir"])
+def test_the_folder_of_a_run_or_sweep_can_be_in_the_home_folder(monkeypatch, key):
+    monkeypatch.setenv("HOME", "/home/me")
+    assert quoted(f"{key}=~/runs/1") == f"{key}='/home/me/runs/1'"
+    assert quoted(f"{key}=~nobody_of_this_name/1") == f"{key}='~nobody_of_this_name/1'"
+
+
 def test_names_follow_the_choice_and_can_be_given():
     assert compose(["aug=cutout_rotate"]).aug_name == "cutout_rotate"
     assert compose(["aug=cutout_rotate", "name=mine"]).name == "mine"

@@ -93,6 +93,10 @@ def test_data_where_the_variable_points_moves_with_it(tmp_path, monkeypatch):
          "aug.x.limit.1=nan: must be a finite number"),
         ({"callbacks": {"x": {"_target_": "pytorch_lightning.callbacks.ModelCheckpoint",
                               "dirpath": "/"}}}, "not for a run folder to say"),
+        ({"callbacks": {"x": {"_target_": "pytorch_lightning.callbacks.SpikeDetection",
+                              "exclude_batches_path": "x"}}}, "not for a run folder to say"),
+        ({"callbacks": {"x": {"_target_": "augcam.training.callbacks.graceful_stop.GracefulStop",
+                              "checkpoint": "x"}}}, "not for a run folder to say"),
         ({"logger": {"x": {"_target_": "pytorch_lightning.loggers.WandbLogger",
                            "settings": {"base_url": "http://x"}}}}, "not for a run folder to say"),
     ],
@@ -101,6 +105,20 @@ def test_what_a_folder_may_not_hold(folder, value, problem):
     changed(folder, **value)
     with pytest.raises(UserError, match=problem):
         folder.config()
+
+
+def test_where_loggers_write_is_not_taken_from_a_folder(folder):
+    kinds = ("CSVLogger", "TensorBoardLogger", "WandbLogger", "MLFlowLogger")
+    place = {"save_dir": "/elsewhere", "name": "../y"}
+    changed(
+        folder, logger={k: {"_target_": f"pytorch_lightning.loggers.{k}"} | place for k in kinds}
+    )
+    kept = {name: set(node) - {"_target_"} for name, node in folder.config().logger.items()}
+    # W&B's name is the run's in its table, and no place.
+    assert kept == {
+        "CSVLogger": set(), "TensorBoardLogger": set(), "WandbLogger": {"name"},
+        "MLFlowLogger": {"name"},
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -73,6 +73,10 @@ class Scene(NamedTuple):
     def unfinished(self) -> None:
         (self.folder / "metrics.json").unlink()
 
+    def untrained(self) -> None:
+        self.unfinished()
+        shutil.rmtree(self.folder / "checkpoints")
+
 
 ATTACKS: dict[str, Callable[[Scene], None]] = {}
 
@@ -343,6 +347,30 @@ def callback_writes_elsewhere(scene: Scene) -> None:
         "dirpath": str(scene.outside),
     }
     scene.changed(callbacks={"x": callback})
+
+
+@attack
+def callback_lists_its_batches_elsewhere(scene: Scene) -> None:
+    callback = {
+        "_target_": "pytorch_lightning.callbacks.SpikeDetection",
+        "exclude_batches_path": str(scene.outside / "made" / "batches.json"),
+        "warmup": 0, "rtol": None,  # the first batch is a spike
+    }  # fmt: skip
+    scene.changed(callbacks={"x": callback})
+    scene.untrained()
+
+
+@attack
+def loggers_write_elsewhere(scene: Scene) -> None:
+    csv = {"save_dir": str(scene.outside), "name": "../outside/y"}
+    board = {"save_dir": str(scene.outside), "name": "board"}
+    scene.changed(
+        logger={
+            "csv": {"_target_": "pytorch_lightning.loggers.CSVLogger"} | csv,
+            "board": {"_target_": "pytorch_lightning.loggers.TensorBoardLogger"} | board,
+        }
+    )
+    scene.untrained()
 
 
 @attack

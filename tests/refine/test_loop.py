@@ -10,7 +10,7 @@ import pytest
 from augcam.errors import UserError
 from augcam.refine.loop import plan_from, refine
 from augcam.report.load import read_study
-from augcam.runs.run_folder import RunFolder
+from augcam.runs.run_folder import RunFolder, run_folders
 from tests.conftest import ROOT
 
 sys.path.insert(0, str(ROOT / "bench"))
@@ -212,3 +212,17 @@ def test_without_validation_nothing_is_known(tmp_path):
         folder.write_metrics(folder.metrics() | {"val": None})
     with pytest.raises(UserError, match="no validation"):
         plan_from(read_study([sweep]))
+
+
+def test_where_no_command_of_the_sweep_is_known_none_is_made_up_for_its_fresh_runs(tmp_path):
+    sweep = a_sweep(tmp_path / "sweep")
+    for run in run_folders(sweep):
+        run.overrides_file.unlink()
+    trained: list[RunFolder] = []
+
+    def train(run):
+        trained.append(run)
+        pretended(run)
+
+    refine(sweep, tmp_path / "out", train, print, seeds=3)
+    assert {run.overrides() for run in trained} == {None}

@@ -133,7 +133,7 @@ def test_of_the_same_run_twice_the_later_stays(tmp_path):
     assert str(late) in why(study, early)
 
 
-def test_unfinished_runs_are_told_apart(tmp_path):
+def test_unfinished_runs_are_told_apart(tmp_path, monkeypatch):
     write_run(tmp_path / "good", "aug=none")
     failed, died, stopped, running = (
         write_run(tmp_path / name, "aug=flip", f"seed={seed}")
@@ -143,11 +143,12 @@ def test_unfinished_runs_are_told_apart(tmp_path):
         run.metrics_file.unlink()
     failed.failure_file.write_text("augcam: aug.flip.q: no such parameter\n\nTraceback ...\n")
     stopped.write_metrics(stopped.metrics() | {"status": "interrupted"})
+    monkeypatch.setattr(RunFolder, "command_to_go_on", lambda self, config: f"train run={self}")
     with running.locked():
         study = read_study([tmp_path])
     assert why(study, failed) == "failed: aug.flip.q: no such parameter"
-    assert why(study, died).startswith("died")
-    assert f"train.py run={stopped}" in why(study, stopped)
+    assert why(study, died) == f"died without a word; train run={died} goes on"
+    assert why(study, stopped) == f"interrupted; train run={stopped} goes on"
     assert why(study, running) == "still running"
     assert {run.folder.path.name: run.state for run in study.runs} == {
         "good": "finished", "failed": "failed", "died": "died", "stopped": "interrupted",

@@ -1,14 +1,18 @@
 """Which images tell augmentations apart, and maps of different networks on one scale."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from scipy.spatial.distance import jensenshannon
 
+from augcam.config.schema import validate
 from augcam.errors import UserError
 from augcam.report import looks
 from augcam.report.load import Maps, read_study
+from augcam.runs.run_folder import RunFolder
+from tests.conftest import compose
 from tests.report.make import make_sweep
 
 
@@ -22,6 +26,21 @@ def maps(probabilities: np.ndarray, raw: np.ndarray | None = None) -> Maps:
         map_true=raw.astype(np.float32),
         map_predicted=raw.astype(np.float32),
     )
+
+
+def test_a_report_fetches_no_test_images_though_its_runs_were_to(tmp_path, monkeypatch):
+    asked = []
+
+    def missing(self, root, split, download):
+        asked.append(download)
+        raise RuntimeError("not there")
+
+    monkeypatch.setattr("torchvision.datasets.SVHN.__init__", missing)
+    words = ("data=torchvision", "data.dataset=SVHN", f"data.root={tmp_path}", "data.download=true")
+    run = SimpleNamespace(config=validate(compose(words)), folder=RunFolder(tmp_path))
+    with pytest.raises(UserError, match="not there"):
+        looks.test_images(run)
+    assert asked == [False]
 
 
 def test_groups_that_agree_have_no_divergence():

@@ -71,6 +71,18 @@ def test_weights_from_a_file_all_but_a_head_of_other_classes(tmp_path):
     assert torch.equal(network.get_parameter("features.0.0.weight"), theirs.features[0][0].weight)
 
 
+def test_a_network_whose_head_is_no_layer_begins_without_weights():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.head = nn.Parameter(torch.zeros(3, 10))
+
+        def forward(self, images):
+            return images.mean(dim=(2, 3)) @ self.head
+
+    assert start_from_weights(Net(), configured("model=resnet10"), 10) == []
+
+
 def test_pretrained_means_a_new_head_even_with_as_many_classes(monkeypatch):
     theirs = torchvision.models.resnet18()
     monkeypatch.setattr("augcam.runs.build.pretrained_weights", lambda *a, **k: theirs.state_dict())

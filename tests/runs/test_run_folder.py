@@ -9,7 +9,7 @@ import pytest
 from augcam.config.schema import validate
 from augcam.errors import UserError
 from augcam.runs import run_folder
-from augcam.runs.run_folder import RunFolder, run_folders
+from augcam.runs.run_folder import RunFolder, nothing_left_if_refused, run_folders
 from tests.conftest import compose
 
 ROOT = Path(__file__).parents[2]
@@ -79,6 +79,41 @@ def test_links_lead_out_of_no_part_of_a_run_but_of_what_wandb_keeps_in_its_own_f
     (run.path / "wandb").symlink_to(tmp_path)
     with pytest.raises(UserError, match="wandb is a link that leads out"):
         run.refuse_links()
+
+
+def test_a_run_that_no_command_began_has_no_overrides_and_gets_none_when_it_goes_on(tmp_path):
+    run, config = RunFolder(tmp_path / "run"), validate(compose(["data=shapes"]))
+    run.config_file.parent.mkdir(parents=True)
+    run.overrides_file.write_text("- seed=9\n")  # left by a start that was killed
+    run.save_config(config, None)
+    assert run.overrides() is None
+    run.save_config(config, ["trainer.max_epochs=9"])  # python train.py run=DIR
+    assert run.overrides() is None
+
+
+def test_the_command_to_go_on_lets_in_what_the_config_needs(tmp_path):
+    run = RunFolder(tmp_path / "run")
+    assert run.command_to_go_on(validate(compose())) == f"python train.py run={run}"
+    own = ["model=custom", "model._target_=mynet.nets.Net", "+callbacks.x._target_=more.Callback"]
+    config = validate(compose([*own, "trust=[mynet,more]"]))
+    assert run.command_to_go_on(config) == f"python train.py run={run} 'trust=[more,mynet]'"
+
+
+@pytest.mark.parametrize("trained", [False, True])
+def test_of_a_new_run_that_is_refused_nothing_is_left_unless_it_has_been_trained(tmp_path, trained):
+    run = RunFolder(tmp_path / "run")
+    run.path.mkdir()
+
+    def refused():
+        run.save_config(validate(compose()))
+        if trained:
+            run.checkpoints.mkdir()
+            run.last.touch()
+        raise UserError("wrong")
+
+    with pytest.raises(UserError, match="wrong"), nothing_left_if_refused(run):
+        refused()
+    assert run.path.exists() == run.config_file.exists() == trained
 
 
 def test_stopped_between_its_two_files_a_folder_is_no_run_yet_and_loses_no_overrides(

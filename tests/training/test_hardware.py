@@ -3,8 +3,14 @@
 import platform
 import subprocess
 import sys
+from functools import partial
+from importlib.metadata import version
 
+import cv2
+import numpy as np
 import pytest
+
+from augcam.training import hardware
 
 PROGRAM = """
 import ctypes, torch
@@ -39,3 +45,28 @@ def test_memory_that_was_given_back_is_kept_for_the_next_block():
     before, after = (int(line) for line in done.stdout.split())
     assert before < 2**20
     assert after > 2**25  # what was free already is used first
+
+
+def test_a_number_names_the_versions_that_it_depends_on():
+    found = hardware.environment()
+    assert found["augcam"].split()[0] == version("augcam")
+    assert (found["numpy"], found["opencv"]) == (np.__version__, cv2.__version__)
+
+
+def test_a_clone_is_named_by_its_commit_and_whether_it_was_changed(tmp_path, monkeypatch):
+    package = tmp_path / "src" / "augcam" / "training" / "hardware.py"
+    package.parent.mkdir(parents=True)
+    package.write_text("")
+    monkeypatch.setattr(hardware, "__file__", str(package))
+    named = hardware.augcam_version.__wrapped__  # it is asked once in a process
+    assert named() == version("augcam")
+    me = ("-c", "user.name=me", "-c", "user.email=me@example.org")
+    git = partial(subprocess.run, cwd=tmp_path, capture_output=True, text=True, check=True)
+    git(["git", "init"])
+    assert named() == version("augcam")  # nothing is committed yet
+    git(["git", "add", "."])
+    git(["git", *me, "commit", "-m", "first"])
+    commit = git(["git", "rev-parse", "--short", "HEAD"]).stdout.strip()
+    assert named() == f"{version('augcam')} ({commit})"
+    package.write_text("changed")
+    assert named() == f"{version('augcam')} ({commit}+)"

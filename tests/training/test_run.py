@@ -7,11 +7,16 @@ import os
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from augcam.errors import RunError, explained
+from augcam.config.schema import validate
+from augcam.data.datamodule import ImageDataModule
+from augcam.errors import RunError, UserError, explained
 from augcam.runs.run_folder import RunFolder
 from augcam.training.callbacks import predictions
 from augcam.training.callbacks.checkpoints import AtomicCheckpoints
+from augcam.training.run import read_data
+from tests.conftest import compose
 from tests.training.conftest import Died, tiny_run
 
 
@@ -77,6 +82,54 @@ def test_event_files_on_a_full_disk_end_the_run_without_a_traceback(tmp_path, mo
     with pytest.raises(RunError, match=r"No space left on device\nfree space, then go on"):
         tiny_run(tmp_path / "run")
     assert "Traceback" not in "".join(capfd.readouterr())
+
+
+@pytest.fixture
+def half_an_image(tmp_path):
+    """A folder of images, one of those to test cut off half-way: its header can still be read."""
+    noise = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    for name in ("train/a", "train/b", "test/a", "test/b"):
+        (tmp_path / name).mkdir(parents=True)
+        for number in range(4):
+            Image.fromarray(noise).save(tmp_path / name / f"{number}.png")
+    file = tmp_path / "test" / "b" / "2.png"
+    file.write_bytes(file.read_bytes()[:1500])
+    return file
+
+
+def test_a_test_image_that_cannot_be_read_stops_the_run_before_it_is_trained(half_an_image):
+    words = ("data=folder", f"data.root={half_an_image.parents[2]}", "data.image_size=32",
+             "data.batch_size=4", "data.holdout=0")  # fmt: skip
+    with pytest.raises(UserError, match=str(half_an_image)):
+        read_data(validate(compose(words)))
+
+
+def test_what_is_wrong_only_after_training_is_a_failure_that_can_be_mended(tmp_path, monkeypatch):
+    def cut_short(_self):
+        raise UserError("decoded images cannot be read")
+
+    folder = RunFolder(tmp_path / "run")
+    monkeypatch.setattr(ImageDataModule, "test_dataloader", cut_short)
+    with pytest.raises(RunError) as caught:
+        tiny_run(folder.path, "trainer.max_epochs=1")
+    first, second = str(caught.value).splitlines()
+    assert first == "decoded images cannot be read"
+    assert second == f"then go on: python train.py run={folder.path}"
+    assert folder.state() == "failed"
+    assert folder.last.is_file()
+
+
+def test_a_run_that_goes_on_has_not_failed_any_more(tmp_path, monkeypatch):
+    def die(*_arguments):
+        raise Died
+
+    folder = RunFolder(tmp_path / "run")
+    folder.path.mkdir()
+    folder.failure_file.write_text("augcam: the disk was full\n")
+    monkeypatch.setattr("augcam.training.run.fit_and_test", die)
+    with pytest.raises(Died):
+        tiny_run(folder.path)
+    assert folder.state() == "died"
 
 
 def test_a_finished_run_is_left_alone(tmp_path):

@@ -9,8 +9,8 @@ import re
 import shlex
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING, NoReturn
@@ -19,7 +19,7 @@ from augcam.cli.errors import reported
 from augcam.config.build import trust, trust_given
 from augcam.config.compose import CONF, check_choices, continuation, quoted
 from augcam.errors import UserError, shown
-from augcam.runs.run_folder import RunFolder
+from augcam.runs.run_folder import RunFolder, nothing_left_if_refused
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -54,6 +54,9 @@ def main(arguments: Sequence[str]) -> None:
         parser.error = refused_flag  # type: ignore[method-assign]
         # Intermixed: flags may stand between overrides, which the ordinary parse_args refuses.
         asked = parser.parse_intermixed_args(settled)
+        if asked.multirun and (asked.cfg or asked.info):
+            flag = "--cfg" if asked.cfg else "--info"
+            raise UserError(f"{flag} shows one config: leave -m and the lists out")
         check_choices(asked.overrides)
         try:
             _run_hydra(
@@ -190,21 +193,6 @@ def refuse_nodes_on_their_own(config: "Config") -> None:
         )
 
 
-@contextmanager
-def nothing_left_if_refused(folder: RunFolder) -> Iterator[None]:
-    """Take away what was written into a new folder for a run that was refused."""
-    new = not any(folder.path.iterdir())  # Hydra has just made it
-    try:
-        yield
-    except UserError:
-        if new:
-            for handler in logging.getLogger().handlers:
-                if isinstance(handler, logging.FileHandler):
-                    handler.close()
-            folder.discard()
-        raise
-
-
 def train_in_words(
     config: "Config", folder: RunFolder, in_sweep: bool, had_finished: bool
 ) -> float | None:
@@ -234,10 +222,11 @@ def train_in_words(
     if had_finished or (torch.distributed.is_initialized() and torch.distributed.get_rank() > 0):
         return result.objective
     if result.signum is not None:
-        again = f"run={shlex.quote(str(folder))}"
+        again = folder.command_to_go_on(config)
         if in_sweep:
-            again = f"-m with the same words and sweep.dir={shlex.quote(config.sweep.dir)}"
-        log.info("stopped, and all is kept. To go on: python train.py %s", again)
+            place = shlex.quote(config.sweep.dir)
+            again = f"python train.py -m with the same words and sweep.dir={place}"
+        log.info("stopped, and all is kept. To go on: %s", again)
         sys.exit(128 + result.signum)
     if config.trainer.fast_dev_run:
         log.info("fast_dev_run: every part ran; no checkpoint and no metrics.json are kept")

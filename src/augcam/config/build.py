@@ -95,6 +95,23 @@ def refusals(node: Any, key: str = "", trusted: Iterable[str] = ()) -> list[str]
     return lines
 
 
+def packages_to_trust(node: Any) -> list[str]:
+    """The packages below `node` that are let in by `trust` alone, sorted; `node` as for `refusals`."""
+    return sorted({target.partition(".")[0] for target in _targets(node) if not _is_known(target)})
+
+
+def _targets(node: Any) -> Iterable[str]:
+    if isinstance(node, Mapping) and "_target_" in node and node["_target_"] != CONSTANT:
+        yield str(node["_target_"])
+    inside = node.values() if isinstance(node, Mapping) else node
+    for child in inside if isinstance(node, (Mapping, list, tuple)) else ():
+        yield from _targets(child)
+
+
+def _is_known(target: str) -> bool:
+    return target.startswith(tuple(f"{package}." for package in PACKAGES))
+
+
 def _is_allowed(target: str, trusted: Iterable[str] = ()) -> bool:
     parts = target.split(".")
     if not all(part.isidentifier() and not part.startswith("_") for part in parts):

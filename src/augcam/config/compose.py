@@ -2,6 +2,7 @@
 
 import difflib
 import hashlib
+import os
 import re
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,6 +20,10 @@ CONF = next((place for place in _PLACES if (place / "train.yaml").is_file()), _P
 
 # What a search draws has 17 digits: in names six tell as much. What a person writes has fewer than 12.
 _LONG_NUMBER = re.compile(r"(?<![\w.])-?\d+\.\d{11,}(?:e-?\d+)?(?![\w.])")
+
+
+# Hydra makes these folders itself, and knows no home folder.
+_MADE_BY_HYDRA = ("hydra.run.dir", "hydra.sweep.dir", "sweep.dir")
 
 
 def unique() -> str:
@@ -174,13 +179,20 @@ def check_choices(overrides: Sequence[str]) -> None:
 def quoted(override: str) -> str:
     """An override in Hydra's grammar, which has no home folders: a value that begins with `~`.
 
+    The folder that a run or a sweep is to have is the home folder's; other values stay as written.
+
     And any transform can be kept to some classes: `aug.rotate.classes=[cat]` needs no `+`.
     """
     override = re.sub(r"^(?=aug\.\w+\.(classes|except)=)", "++", override)
     key, equals, value = override.partition("=")
     if key.startswith("~") or "~" not in value:
         return override
-    return key + equals + re.sub(r"(^|(?<=[,\[]))~[^,\]'\"]*", lambda m: f"'{m[0]}'", value)
+    at_home = os.path.expanduser if key.lstrip("+") in _MADE_BY_HYDRA else str
+    return (
+        key
+        + equals
+        + re.sub(r"(^|(?<=[,\[]))~[^,\]'\"]*", lambda home: f"'{at_home(home[0])}'", value)
+    )
 
 
 def continuation(recorded: Mapping[str, Any], folder: Path) -> dict[str, Any]:

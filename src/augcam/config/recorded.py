@@ -6,6 +6,7 @@ versions hold a few `${...}` of our own conf/, and those stand for what they sto
 
 import copy
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,12 +26,15 @@ DATA_ROOT = "${oc.env:AUGCAM_DATA,data}"
 _CHOICE = "${hydra:runtime.choices.aug}"
 _REFERENCES = ("${aug_name}", "${optim.lr}", "${sweep.name}")  # to keys of the same config
 
-# Where a logger sends a run and where a callback writes is not for a folder to say.
+# Where a logger sends a run and where a callback writes is not for a folder to say: of a logger's
+# arguments these may be given, of a callback's all but those that name a place.
 _LOGGER_KEYS = {
     "_target_", "experiment_name", "flush_logs_every_n_steps", "group", "name", "offline", "project",
     "run_name", "save_dir", "tags",
 }  # fmt: skip
-_WRITING_KEYS = {"dirpath", "filename", "save_dir", "log_dir", "root_dir", "path"}
+_NAMES_A_PLACE = re.compile("path|dir|file|checkpoint|figures")
+# And these are a place of ours, or the user's to say: a run that goes on writes into its own folder.
+_LOGGER_PLACES = {"CSVLogger": ("save_dir", "name"), "TensorBoardLogger": ("save_dir", "name")}
 
 
 def read(file: Path, hydra_file: Path) -> Config:
@@ -73,13 +77,19 @@ def from_record(tree: Mapping[str, Any], choice: Callable[[], str] | None = None
     data = plain.get("data")
     if isinstance(data, dict) and "_target_" not in data:
         data.pop("cache", None)  # where decoded images are written is the user's to say
+    loggers = plain.get("logger")
+    for logger in loggers.values() if isinstance(loggers, dict) else ():
+        if isinstance(logger, dict):
+            kind = str(logger.get("_target_")).rpartition(".")[2]
+            for place in _LOGGER_PLACES.get(kind, ("save_dir",)):
+                logger.pop(place, None)
     keys = flat({group: plain.get(group) or {} for group in ("logger", "callbacks")})
     problems = [
         f"{key}: not for a run folder to say; give it on the command line"
         for key in keys
         if key.count(".") > 1
         and (
-            key.rpartition(".")[2] in _WRITING_KEYS
+            _NAMES_A_PLACE.search(key.rpartition(".")[2])
             if key.startswith("callbacks.")
             else key.split(".")[2] not in _LOGGER_KEYS
         )

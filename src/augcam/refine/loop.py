@@ -41,14 +41,14 @@ class Candidate:
     Attributes:
         pipeline: label of the group in the study. hurt: names of the classes.
         words: overrides that spare them. configs: of each arm, up to the seed.
-        asked: what a command would change for each arm, for the run's record.
+        asked: what a command would change for each arm, for the run's record; None if not known.
     """
 
     pipeline: str
     hurt: tuple[str, ...]
     words: tuple[str, ...]
     configs: Mapping[Arm, Config]
-    asked: Mapping[Arm, tuple[str, ...]]
+    asked: Mapping[Arm, tuple[str, ...] | None]
 
     @property
     def label(self) -> str:
@@ -216,17 +216,20 @@ def _candidate(study: Study, label: str, hurt: tuple[str, ...]) -> Candidate | s
     spared = own.model_copy(update={"aug": _applied(own, restricted)})
     configs: dict[Arm, Config] = {"spared": spared, "pipeline": own, "baseline": base}
     words = tuple(sparing_words(restricted))
-    asked: dict[Arm, tuple[str, ...]] = {
-        "spared": (*_asked(study, label), *words),
-        "pipeline": _asked(study, label),
+    given = _asked(study, label)
+    asked: dict[Arm, tuple[str, ...] | None] = {
+        "spared": None if given is None else (*given, *words),
+        "pipeline": given,
         "baseline": _asked(study, study.baseline),
     }
     return Candidate(label, hurt, words, configs, asked)
 
 
-def _asked(study: Study, label: str) -> tuple[str, ...]:
+def _asked(study: Study, label: str) -> tuple[str, ...] | None:
     """What the command that made a group changed, but for the seed: for the record in a run's folder."""
-    given = study.groups[label][0].folder.overrides() or []
+    given = study.groups[label][0].folder.overrides()
+    if given is None:
+        return None
     return tuple(o for o in given if not o.startswith(("seed=", "sweep.", "hydra.")))
 
 
@@ -294,7 +297,8 @@ def _fresh(out: Path, candidate: Candidate, arm: Arm, plan: Plan) -> list[RunFol
         run.path.mkdir(parents=True, exist_ok=True)
         run.check_continuation(config)
         if run.state() != "finished":
-            run.save_config(config, [*candidate.asked[arm], f"seed={seed}"])
+            asked = candidate.asked[arm]
+            run.save_config(config, None if asked is None else [*asked, f"seed={seed}"])
         runs.append(run)
     return runs
 

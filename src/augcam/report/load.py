@@ -232,7 +232,7 @@ def _read(folder: RunFolder, notes: list[str]) -> _Read | str:
     predictions, why = None, ""
     try:
         metrics = read_metrics(folder)
-        why = _unfinished(folder, state) or _without_results(metrics)
+        why = _unfinished(folder, config, state) or _without_results(metrics)
         predictions = None if why else read_predictions(folder, metrics)
     except Exception as error:
         why = f"damaged: {first_line(error)}"
@@ -280,14 +280,15 @@ def is_limit(batches: float | None) -> bool:
     return batches is not None and not (isinstance(batches, float) and batches == 1)
 
 
-def _unfinished(folder: RunFolder, state: str) -> str:
+def _unfinished(folder: RunFolder, config: Config, state: str) -> str:
     """Why a run is not finished; "" if it is."""
+    goes_on = f"{folder.command_to_go_on(config)} goes on"
     return {
         "finished": "",
         "failed": f"failed: {folder.why()}",
-        "interrupted": f"interrupted; python train.py run={folder} goes on",
+        "interrupted": f"interrupted; {goes_on}",
         "running": "still running",
-        "died": f"died without a word; python train.py run={folder} goes on",
+        "died": f"died without a word; {goes_on}",
     }.get(state, state)
 
 

@@ -23,8 +23,11 @@ def test_images(run: Run) -> ImageSet:
     """
     from augcam.runs.build import build_source
 
-    # Not prepared: what is missing would be downloaded.
-    source = build_source(run.config)
+    # Not prepared, and told not to: what is missing would be downloaded.
+    data = run.config.data
+    if hasattr(data, "download"):
+        data = data.model_copy(update={"download": False})
+    source = build_source(run.config.model_copy(update={"data": data}))
     recorded = (run.folder.metrics() or {}).get("data_fingerprint")
     check_fingerprint(recorded, source, f"run={run.folder}")
     images = source.test()

@@ -168,18 +168,19 @@ def start_from_weights(network: nn.Module, config: Config, num_classes: int) -> 
             frozen.
     """
     model, size = config.model, image_size(config)
+    if model.weights is None and not (isinstance(model, LibraryConfig) and model.pretrained):
+        return []
     head = head_name(network, num_classes)
     new = [head]
     if isinstance(model, LibraryConfig) and has_cifar_stem(model, network, size):
         new.append(first_convolution(network)[0])
     if model.weights is not None:
         state, source = read_weights(model.weights), f"model.weights={model.weights}"
-    elif isinstance(model, LibraryConfig) and model.pretrained:
+    else:
+        assert isinstance(model, LibraryConfig)  # or there is nothing to begin with
         whole = pretrained_weights(model.name, model.arch, num_classes, size, **model.arguments())
         state = {n: value for n, value in whole.items() if not f"{n}.".startswith(f"{head}.")}
         source = f"model.pretrained of {model.arch}"
-    else:
-        return []
     unmatched = load_weights(network, state, new, source)
     fixed = {name for name, p in network.named_parameters() if not p.requires_grad}
     if random := [name for name in unmatched if name in fixed]:

@@ -1,8 +1,10 @@
 """The run folder: its files, in and out, and how far its run is. Imports nothing heavy."""
 
 import json
+import logging
 import math
 import os
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import takewhile
@@ -31,7 +33,7 @@ class RunFolder:
         config_file, overrides_file, hydra_file: the config, what the command that began the run
             changed, and Hydra's own settings.
         log_file: what the run wrote, line by line, with dates.
-        failure_file: why the run failed, with its traceback; gone once it has finished.
+        failure_file: why the run failed, with its traceback; gone once it goes on.
         metrics_file, predictions_file: what came out, and the class predicted for each test image.
         checkpoints, last, previous, best: weights, and all that a run goes on from.
         figures: pictures of the training, as PNG files.
@@ -85,11 +87,14 @@ class RunFolder:
 
         return read(self.config_file, self.hydra_file)
 
-    def save_config(self, config: "Config", overrides: Sequence[str] = ()) -> None:
+    def save_config(self, config: "Config", overrides: Sequence[str] | None = ()) -> None:
         """Write the config, every value settled, so that the folder alone can go on.
 
         Data where AUGCAM_DATA points is written as that: a folder that moves finds its data there. The
         overrides are those that the run began with.
+
+        Args:
+            overrides: None where the config comes from no command line: none is made up.
         """
         from augcam.config.recorded import DATA_ROOT
         from augcam.config.schema import plain
@@ -99,8 +104,11 @@ class RunFolder:
             values["data"]["root"] = DATA_ROOT
         self.config_file.parent.mkdir(parents=True, exist_ok=True)
         # The config last: killed in between, the folder is no run folder yet, and begins anew.
-        if not (self.config_file.exists() and self.overrides_file.exists()):
-            write_atomically(self.overrides_file, OmegaConf.to_yaml(list(overrides)))
+        if not self.config_file.exists():
+            if overrides is None:
+                self.overrides_file.unlink(missing_ok=True)
+            else:
+                write_atomically(self.overrides_file, OmegaConf.to_yaml(list(overrides)))
         write_atomically(self.config_file, OmegaConf.to_yaml(OmegaConf.create(values)))
 
     def save_hydra(self, hydra: Any) -> None:
@@ -143,6 +151,15 @@ class RunFolder:
         for folder in (self.config_file.parent, self.path):
             with suppress(OSError):
                 folder.rmdir()
+
+    def command_to_go_on(self, config: "Config") -> str:
+        """The command line that goes on with the run. No folder lets in the user's own packages."""
+        from augcam.config.build import packages_to_trust
+        from augcam.config.schema import plain
+
+        command = f"python train.py run={shlex.quote(str(self))}"
+        packages = packages_to_trust(plain(config))
+        return f"{command} 'trust=[{','.join(packages)}]'" if packages else command
 
     def check_continuation(self, config: "Config") -> None:
         """Refuse to go on with a run that has begun under a config that would make it another run.
@@ -284,6 +301,25 @@ class RunFolder:
             return True
         lock.release()
         return False
+
+
+@contextmanager
+def nothing_left_if_refused(folder: RunFolder) -> Iterator[None]:
+    """Take away what was written into a new folder for a run that was refused.
+
+    One with a checkpoint has been trained, and is kept whatever is wrong now.
+    """
+    new = not any(folder.path.iterdir())
+    try:
+        yield
+    except UserError:
+        if new and not any(folder.checkpoints.glob("*.ckpt")):
+            for handler in logging.getLogger().handlers:
+                # The run's own log: a program that calls `train` may keep others.
+                if getattr(handler, "baseFilename", None) == os.path.abspath(folder.log_file):  # noqa: PTH100
+                    handler.close()
+            folder.discard()
+        raise
 
 
 def run_folders(

@@ -3,9 +3,13 @@
 import ctypes
 import os
 import platform
+import subprocess
+from functools import cache
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from augcam.data.loader import uses_gpu
@@ -40,15 +44,37 @@ def keep_freed_memory() -> None:
         mallopt(m_trim_threshold, -1)  # never
 
 
+@cache
+def augcam_version() -> str:
+    """AugCAM's version and, in a clone, its commit: `0.2.0 (1a2b3c4+)`, with + where it was changed."""
+    clone = Path(__file__).parents[3]
+    commit = ""
+    # An installed package may lie in a repository, but that is somebody else's.
+    if (clone / ".git").exists():
+        try:
+            asked = subprocess.run(
+                ["git", "--no-optional-locks", "describe", "--always", "--dirty=+", "--exclude=*"],
+                cwd=clone, capture_output=True, text=True, timeout=10, check=True,
+            )  # fmt: skip
+            commit = f" ({asked.stdout.strip()})"
+        except (OSError, subprocess.SubprocessError):
+            pass
+    return version("augcam") + commit
+
+
 def environment() -> dict[str, Any]:
     """What a number depends on beside the config: versions and machine."""
+    import cv2
     import pytorch_lightning
 
     return {
+        "augcam": augcam_version(),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "pytorch_lightning": pytorch_lightning.__version__,
         "albumentations": version("albumentations"),
+        "numpy": np.__version__,
+        "opencv": cv2.__version__,
         "cores": os.cpu_count(),
         "torch_threads": torch.get_num_threads(),
     }

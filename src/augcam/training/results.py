@@ -20,7 +20,7 @@ from augcam.runs.run_folder import RunFolder
 from augcam.training.callbacks.gradcam import epochs_between_panels
 from augcam.training.callbacks.history import Recorder
 from augcam.training.callbacks.pictures import log_image
-from augcam.training.hardware import environment
+from augcam.training.hardware import augcam_version, environment
 from augcam.training.module import Classifier
 from augcam.viz.figures import confusion_figure, curves_figure, figure_array
 from augcam.viz.grid import save_png
@@ -188,6 +188,7 @@ def described(
     return "\n".join(
         [
             f"run      {folder}",
+            f"augcam   {augcam_version()}",
             f"data     {config.data.name}: {sizes}, {len(data.classes)} classes",
             f"aug      {config.aug_name}: {', '.join(k for k, v in config.aug.items() if v) or 'none'}",
             f"model    {config.model.label}: {parameters:,} parameters",

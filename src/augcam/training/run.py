@@ -3,7 +3,6 @@
 import errno
 import logging
 import math
-import shlex
 import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -62,8 +61,9 @@ def train(config: Config, folder: RunFolder) -> RunResult:
 
     Raises:
         UserError: the data, the augmentation, or what the Trainer was asked for is wrong.
-        RunError: the loss is not finite any more, or the disk does not take what is written. What was
-            saved before stays, and metrics.json says `failed` where it can be written.
+        RunError: the loss is not finite any more, the disk does not take what is written, or something
+            is wrong that only showed once there was a checkpoint. What was saved before stays, and
+            metrics.json says `failed` where it can be written.
     """
     earlier = folder.metrics()
     if earlier and earlier.get("status") == "finished":
@@ -86,8 +86,12 @@ def train(config: Config, folder: RunFolder) -> RunResult:
     writes = trainer.is_global_zero and not config.trainer.fast_dev_run
     if writes:
         remove_leftovers(folder.path)
+        folder.failure_file.unlink(missing_ok=True)
     try:
-        with disk_faults_in_words(folder):
+        with (
+            disk_faults_in_words(folder, config),
+            nothing_refused_late(folder, config, resume_from),
+        ):
             signum = fit_and_test(trainer, classifier, data, folder, resume_from)
             metrics = summary(
                 config, classifier, trainer, recorder, "interrupted" if signum else "finished"
@@ -114,10 +118,15 @@ def tidy(folder: RunFolder) -> None:
 
 
 def read_data(config: Config) -> ImageDataModule:
-    """The run's images, read and split."""
+    """The run's images, read and split.
+
+    Those of the test are looked at when training has ended. But they are read now, for what cannot be
+    read is to stop a run before it is trained.
+    """
     data = build_data(config)
     data.prepare_data()
     data.setup("fit")
+    data.setup("test")
     return data
 
 
@@ -207,6 +216,23 @@ def take_averaged_weights(trainer: Trainer, classifier: Classifier) -> None:
             callback.on_train_end(trainer, classifier)
 
 
+@contextmanager
+def nothing_refused_late(
+    folder: RunFolder, config: Config, resume_from: Path | None
+) -> Iterator[None]:
+    """Inside, a new run that has a checkpoint is not refused any more, as if it had not begun: it fails.
+
+    Raises:
+        RunError: in place of the UserError, with how to go on.
+    """
+    try:
+        yield
+    except UserError as error:
+        if resume_from is not None or not folder.last.is_file():
+            raise
+        raise RunError(f"{error}\nthen go on: {folder.command_to_go_on(config)}") from error
+
+
 _REMEDIES = {
     errno.ENOSPC: "free space", errno.EDQUOT: "free space", errno.EIO: "see to the disk",
     errno.EACCES: "make it writable", errno.EPERM: "make it writable", errno.EROFS: "make it writable",
@@ -214,7 +240,7 @@ _REMEDIES = {
 
 
 @contextmanager
-def disk_faults_in_words(folder: RunFolder) -> Iterator[None]:
+def disk_faults_in_words(folder: RunFolder, config: Config) -> Iterator[None]:
     """Inside, a disk that is full, failing or closed to us ends the run with what to do next.
 
     Raises:
@@ -227,5 +253,5 @@ def disk_faults_in_words(folder: RunFolder) -> Iterator[None]:
             raise
         raise RunError(
             f"{error.filename or folder}: {error.strerror}\n{_REMEDIES[error.errno]}, "
-            f"then go on: python train.py run={shlex.quote(str(folder))}"
+            f"then go on: {folder.command_to_go_on(config)}"
         ) from error

@@ -122,7 +122,8 @@ def build_loggers(config: Config, folder: RunFolder) -> list[Logger]:
         },
         CSVLogger: {"save_dir": folder.path, "name": "csv"},
         WandbLogger: {"save_dir": folder.path, "name": config.name},
-        MLFlowLogger: {"run_name": config.name},
+        # As in conf/logger/mlflow.yaml, whose value no run folder hands on.
+        MLFlowLogger: {"save_dir": "outputs/mlruns", "run_name": config.name},
     }  # fmt: skip
     # MLflow 3 wants a database unless told that a folder will do.
     os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")

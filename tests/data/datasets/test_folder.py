@@ -341,14 +341,20 @@ class TestWhatPeopleHave:
             read_image(root / "a" / "page.png", 8)
 
     def test_corrupt_images_are_named_together(self, root):
-        for number in range(5):
-            (root / "a" / f"{number}.png").write_bytes(b"")
-        with pytest.raises(UserError) as caught:
-            ImageFolder(root, 8).train()
-        lines = str(caught.value).splitlines()
-        assert len(lines) <= 3
-        assert sum(".png: not an image" in line for line in lines) == 2
-        assert "images cannot be read" in lines[-1]
+        for number in range(14):
+            for part in ("train", "test"):
+                for label in ("a", "b"):
+                    write(root / part / label / f"{number}.png")
+                (root / part / "a" / f"{number}.png").write_bytes(b"")
+        source = ImageFolder(root, 8)
+        for read in (source.train, source.test, source.prepare):
+            with pytest.raises(UserError) as caught:
+                read()
+            *named, rest = str(caught.value).splitlines()
+            assert len(named) == 10
+            assert len(set(named)) == 10
+            assert all(".png: not an image" in line for line in named)
+            assert rest == "and 4 more cannot be read"
 
     def test_an_empty_class_says_what_is_in_it(self, root):
         (root / "c").mkdir()

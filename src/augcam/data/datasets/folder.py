@@ -26,6 +26,7 @@ from PIL import Image, ImageOps
 
 from augcam.data.datasets.base import ImageSet, digest
 from augcam.data.datasets.decoded import DecodedDataset, Split
+from augcam.data.datasets.stored import refuse_unreadable
 from augcam.data.splits import hashed_split, stratified_holdout
 from augcam.errors import UserError
 
@@ -96,9 +97,14 @@ class ImageFolder(DecodedDataset):
             UserError: see `classes`, or a test file is not an image, or has no mask that fits.
         """
         train, test = self._files["train"], self._files["test"]
+        problems = []
         for path in test.paths:
-            with open_image(path):
-                pass
+            try:
+                with open_image(path):
+                    pass
+            except UserError as error:
+                problems.append(str(error))
+        refuse_unreadable(problems)
         self._check_masks(test)
         log.info(
             "%s: %s images of %d classes to train on, %s to test%s",

@@ -8,7 +8,7 @@ goes into a file, written whole or not at all, which later runs on the same imag
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -89,7 +89,7 @@ def decode(
         key: names the images in `cache`; images of another content must have another key.
 
     Raises:
-        UserError: images cannot be read, the first of which it names, or the file not written.
+        UserError: images cannot be read, ten of which it names, or the file not written.
     """
     size = count * side * side * 3
     if size <= memory:
@@ -121,7 +121,7 @@ def decode(
 
 
 def _each(read: Callable[[int], np.ndarray], count: int) -> Iterator[np.ndarray]:
-    """The images in order, decoded by threads a few at a time, the unreadable ones all named."""
+    """The images in order, decoded by threads a few at a time; at the end the unreadable are named."""
 
     def attempt(number: int) -> Any:
         try:
@@ -138,6 +138,11 @@ def _each(read: Callable[[int], np.ndarray], count: int) -> Iterator[np.ndarray]
                     problems.append(str(image))
                 else:
                     yield image
+    refuse_unreadable(problems)
+
+
+def refuse_unreadable(problems: Sequence[str], most: int = 10) -> None:
+    """Raise a UserError that says what is wrong with `most` files, and counts the others."""
+    more = [f"and {len(problems) - most:,} more cannot be read"] if len(problems) > most else []
     if problems:
-        more = f"\n{len(problems):,} images cannot be read, these among them"
-        raise UserError("\n".join(problems[:2]) + (more if len(problems) > 2 else ""))
+        raise UserError("\n".join([*problems[:most], *more]))
