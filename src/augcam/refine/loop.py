@@ -10,7 +10,7 @@ import numpy as np
 
 from augcam.atomic import write_atomically
 from augcam.config.by_class import Restricted, sparing, sparing_words
-from augcam.config.compose import folder_name
+from augcam.config.compose import folder_name, of_any_run
 from augcam.config.schema import Config
 from augcam.errors import UserError, shown
 from augcam.refine.decisions import (
@@ -227,7 +227,7 @@ def _candidate(study: Study, label: str, hurt: tuple[str, ...]) -> Candidate | s
 def _asked(study: Study, label: str) -> tuple[str, ...]:
     """What the command that made a group changed, but for the seed: for the record in a run's folder."""
     given = study.groups[label][0].folder.overrides() or []
-    return tuple(o for o in given if not o.startswith(("seed=", "sweep.", "hydra.")))
+    return tuple(o for o in of_any_run(given) if not o.startswith("seed="))
 
 
 def _applied(config: Config, restricted: Restricted) -> dict[str, dict[str, Any] | None]:
