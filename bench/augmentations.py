@@ -83,7 +83,7 @@ def studied() -> tuple[str, dict[str, str]]:
         if verdict == "baseline":
             found[name] = f"the baseline: {cells['test accuracy, %']}%"
             continue
-        of = rf"^- {re.escape(name)}(?: (helps|hurts) (.*)|: no class differs.*)$"
+        of = rf"^- {re.escape(name)}(?: (helps|hurts) (.*)|: no class .*)$"
         (said,) = (match for line in lines if (match := re.match(of, line)))
         by_class = f"; {said[1]} {said[2].rstrip('.')}" if said[1] else ""
         sure = f"{cells['95% interval']}, p {cells['adjusted p']}".replace("\\", "")

@@ -160,7 +160,11 @@ def _run(
             errors = errors - design.sturdier / 100
         table = np.clip(1 - errors * np.linspace(0.5, 1.5, 5), 0.01, 0.99)
         by_name = dict(zip(CORRUPTIONS, table.tolist(), strict=True))
-        evaluation = {"corruptions": by_name, "accuracy": float(correct.mean())}
+        evaluation = {
+            "corruptions": by_name,
+            "accuracy": float(correct.mean()),
+            "images": len(label),
+        }
     metrics: dict[str, Any] = {"test": {"accuracy": float(correct.mean())}}
     folder = RunFolder(Path("simulated") / f"{name},seed={seed}")
     return Run(

@@ -112,6 +112,13 @@ def test_predicting_needs_no_data_set(ours, monkeypatch):
     assert load_run(ours.folder.path).predict(np.zeros((2, 32, 32, 3), np.uint8)).shape == (2, 10)
 
 
+def test_opencvs_order_of_channels_may_be_turned_round_in_place(ours):
+    """`bgr[..., ::-1]` is a view with negative strides, of which torch makes no tensor."""
+    bgr = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
+    run = load_run(ours.folder.path)
+    assert np.array_equal(run.predict(bgr[..., ::-1]), run.predict(bgr[..., ::-1].copy()))
+
+
 @pytest.mark.parametrize(
     "images", [np.zeros((2, 32, 32, 3), np.float32), np.zeros((32, 32, 3), np.uint8)]
 )

@@ -76,6 +76,7 @@ def test_a_long_value_keeps_its_ends_and_one_line():
 
 def test_the_first_line_of_an_error_is_never_empty_nor_long():
     assert first_line(ValueError("no such file\nTraceback")) == "no such file"
+    assert first_line(ValueError("\n\nno such file")) == "no such file"
     assert first_line(KeyError()) == "KeyError"
     assert first_line(ValueError("x" * 200), 120) == "x" * 120
 

@@ -14,7 +14,6 @@ ELSEWHERE = {
     "explain/__main__.py": "tests/cli/test_explain.py: the same",
     "report/__main__.py": "tests/cli/test_report.py: the same",
     "audit/": "tests/audit/test_measure.py, on networks whose reasons are known",
-    "explain/faithfulness/check.py": "tests/cli/test_explain.py, on a run's own page",
     "explain/faithfulness/section.py": "tests/explain/faithfulness/test_verdict.py, with the words",
     "explain/gallery.py": "tests/cli/test_explain.py, on the page",
     "report/sections/": "tests/cli/test_report.py, on the page",

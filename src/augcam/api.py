@@ -129,7 +129,8 @@ class Run:
         Raises:
             UserError: the images are of another type or shape.
         """
-        pixels = torch.as_tensor(images)
+        given = images if isinstance(images, Tensor) else np.ascontiguousarray(images)
+        pixels = torch.as_tensor(given)  # which takes no negative strides: bgr[..., ::-1]
         if pixels.dtype != torch.uint8 or pixels.ndim != 4 or pixels.shape[3] != 3:
             raise UserError(
                 f"Images must be uint8 (B, H, W, 3), not {tuple(pixels.shape)} {pixels.dtype}"

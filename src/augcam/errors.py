@@ -38,9 +38,9 @@ def shown(value: object, most: int = 80) -> str:
     return text if len(text) <= most else f"{text[: most - 20]}[...]{text[-15:]}"
 
 
-def first_line(error: Exception, most: int = 160) -> str:
+def first_line(error: Exception, most: int = 300) -> str:
     """What an error of another library says: its first line, or its kind where it says nothing."""
-    return (str(error).splitlines() or [type(error).__name__])[0][:most]
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:most]
 
 
 def nearest(word: str, choices: Iterable[object]) -> str:

@@ -17,6 +17,7 @@ import numpy as np
 from rich.progress import Progress
 
 from augcam.atomic import atomic_file, remove_leftovers, write_atomically
+from augcam.data.splits import in_proportion
 from augcam.errors import UserError
 from augcam.runs.run_folder import RunFolder
 
@@ -40,12 +41,7 @@ def subset(labels: np.ndarray, n: int, seed: int) -> np.ndarray:
     Returns:
         int64 (min(n, N),), ascending.
     """
-    random = np.random.default_rng(seed)
-    place = np.empty(len(labels))  # within its class, 0..1, at random
-    for label in np.unique(labels):
-        members = np.flatnonzero(labels == label)
-        place[random.permutation(members)] = (np.arange(len(members)) + 0.5) / len(members)
-    return np.sort(np.argsort(place, kind="stable")[:n])
+    return np.sort(in_proportion(labels, n, np.random.default_rng(seed)))
 
 
 def kept(
@@ -146,23 +142,24 @@ def _measure(
     import torch
     from torchmetrics.classification import MulticlassCalibrationError
 
-    from augcam.data.corruptions import CORRUPTIONS, SEVERITIES, corrupt
+    from augcam.data.cifar10c import SEVERITIES
+    from augcam.data.corruptions import CORRUPTIONS, corrupt
     from augcam.explain import cam
     from augcam.explain.faithfulness.baselines import centre_map, shuffled
     from augcam.explain.faithfulness.concentration import concentration
     from augcam.explain.faithfulness.insertion import insertions_deletions
     from augcam.explain.faithfulness.maps import cleaned, enlarged, pixel_ranks
-    from augcam.runs.finished_run import open_run
+    from augcam.runs.finished_run import kept_predictions, open_run
     from augcam.statistics.intervals import bootstrap_interval
     from augcam.training.hardware import environment
 
     began = time.perf_counter()
     run = open_run(folder, checkpoint, progress)
     index = subset(run.labels, n, seed)
-    tested = tested_images(folder)
-    if tested is not None and tested < len(run.labels):
+    tested = kept_predictions(folder)
+    if tested is not None and len(tested[0]) < len(run.labels):
         progress.console.print(
-            f"{folder} was tested on {tested:,} of {len(run.labels):,} test images "
+            f"{folder} was tested on {len(tested[0]):,} of {len(run.labels):,} test images "
             f"(trainer.limit_test_batches); measured here are {len(index):,} of all "
             f"{len(run.labels):,}, as for every run",
             soft_wrap=True,
@@ -306,15 +303,6 @@ def _measure(
         map_predicted=torch.cat(outputs["predicted"]).numpy().astype(np.float32),
     )
     return record
-
-
-def tested_images(folder: RunFolder) -> int | None:
-    """How many test images the run's own test covered; None if it kept no predictions."""
-    try:
-        with np.load(folder.predictions_file) as saved:
-            return len(saved["label"])
-    except (OSError, ValueError, KeyError, MemoryError, zipfile.BadZipFile):
-        return None
 
 
 def _parts(count: int, batch: int) -> Iterator[slice]:

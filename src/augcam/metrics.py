@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 # Looking whether labels are in range makes the host wait for the device at every step.
-_UNCHECKED: dict[str, Any] = {"validate_args": False}
+UNCHECKED: dict[str, Any] = {"validate_args": False}
 
 
 @dataclass(frozen=True)
@@ -45,21 +45,21 @@ class Metric:
 def _accuracy(num_classes: int) -> Any:
     from torchmetrics.classification import MulticlassAccuracy
 
-    return MulticlassAccuracy(num_classes, average="micro", **_UNCHECKED)
+    return MulticlassAccuracy(num_classes, average="micro", **UNCHECKED)
 
 
 def _top5(num_classes: int) -> Any:
     """Share of images whose class is among the five most probable."""
     from torchmetrics.classification import MulticlassAccuracy
 
-    return MulticlassAccuracy(num_classes, top_k=5, average="micro", **_UNCHECKED)
+    return MulticlassAccuracy(num_classes, top_k=5, average="micro", **UNCHECKED)
 
 
 def _ece(num_classes: int) -> Any:
     """Expected calibration error in 15 bins (Guo et al., arXiv 1706.04599)."""
     from torchmetrics.classification import MulticlassCalibrationError
 
-    return MulticlassCalibrationError(num_classes, n_bins=15, **_UNCHECKED)
+    return MulticlassCalibrationError(num_classes, n_bins=15, **UNCHECKED)
 
 
 METRICS = [

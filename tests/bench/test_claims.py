@@ -72,7 +72,7 @@ def test_what_is_counted_are_the_words_of_the_page():
     page = claims.page(claims.study(design, rng))
     assert any(line.startswith("aug1 wins against none") for line in page)
     assert any(line.startswith("aug1: further apart than seeds are") for line in page)
-    nothing = ["No winner. aug1 is first, but it is a tie with none", "aug1: no class differs"]
+    nothing = ["No winner. aug1 is first, but it is a tie with none", "aug1: no class stands out"]
     assert not any(claims.claims(nothing).values())
 
 

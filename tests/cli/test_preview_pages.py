@@ -7,6 +7,7 @@ from skimage.measure import shannon_entropy
 
 from augcam.cli.preview import (
     configs,
+    in_words,
     look,
     measure,
     oddities,
@@ -210,6 +211,18 @@ def test_what_changes_nothing_is_pointed_out(shapes):
     assert seen(shapes, {"crop": op("HorizontalFlip", p=0.5), "idle": idle}) == [
         "its idle changes nothing"
     ]
+
+
+def test_an_argument_that_is_a_mapping_is_shown_as_one():
+    settings = {
+        "_target_": "albumentations.ShiftScaleRotate",
+        "translate_percent": {"x": [-0.1, 0.1], "y": 0},
+        "rotate": None,
+        "border_mode": 4,
+        "p": 0.5,
+    }
+    expected = "ShiftScaleRotate: translate_percent {'x': [-0.1, 0.1], 'y': 0}, border_mode 4"
+    assert in_words(settings) == expected
 
 
 def test_the_grid_has_the_raw_image_first_and_then_its_draws():

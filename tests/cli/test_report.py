@@ -97,7 +97,7 @@ def test_the_summary_says_what_to_keep_and_what_to_leave(page):
     assert re.search(wins, said)
     assert re.search(r"Worse than none : blur −\d", said)
     assert re.search(r"By class : cutout .*hurts arrow −", said)
-    assert "Robustness : " in said
+    assert "Robustness (on these 60 images; another choice of images is not allowed for): " in said
 
 
 def test_sections_that_need_the_network_say_how_many_images_they_stand_on(page):

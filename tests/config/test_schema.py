@@ -36,6 +36,16 @@ from tests.conftest import compose
         (["scheduler.final_div_factor=0"], "scheduler.final_div_factor=0"),
         (["data.root=''"], "data.root=: "),
         (["name=" + "x" * 3000], r"name=x{60}\[\.\.\.\]x{15}: "),
+        (["data=cifar100", "data.holdout=49901"], r"holdout=49901: .* 0 to 49,900 can be held out"),
+        (["data.holdout=49991"], "holdout=49991: .* 0 to 49,990 can be held out"),
+        (
+            ["callbacks=[early_stopping]", "data.holdout=0"],
+            "callbacks.early_stopping.monitor=val/accuracy: with data.holdout=0 nothing is validated",
+        ),
+        (
+            ["callbacks=[early_stopping]", "trainer.limit_val_batches=0"],
+            "early_stopping.monitor=val/accuracy: with trainer.limit_val_batches=0 nothing",
+        ),
         (["+callbacks.x._target_=torch.load"], "callbacks.x._target_=torch.load: only what"),
         (["+logger.x._target_=os.system"], "logger.x._target_=os.system: only what"),
     ],
@@ -50,6 +60,14 @@ def test_refused(overrides, problem):
     [
         (["callbacks=[early_stopping]"], {"early_stopping"}),
         (["+callbacks=early_stopping"], {"early_stopping"}),
+        (
+            [
+                "callbacks=[early_stopping]",
+                "callbacks.early_stopping.monitor=train/loss",
+                "data.holdout=0",
+            ],
+            {"early_stopping"},
+        ),
         ([], set()),
     ],
 )
@@ -70,6 +88,11 @@ def test_loggers_are_chosen_by_name_several_at_once(overrides, expected):
     config = validate(compose(overrides))
     assert list(config.logger) == expected
     assert all("_target_" in logger for logger in config.logger.values())
+
+
+@pytest.mark.parametrize(("data", "most"), [("cifar10", 49_990), ("cifar100", 49_900)])
+def test_as_many_can_be_held_out_as_leave_every_class_an_image(data, most):
+    assert validate(compose([f"data={data}", f"data.holdout={most}"])).data.holdout == most
 
 
 def test_numbers_may_be_names():

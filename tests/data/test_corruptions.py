@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from skimage.metrics import structural_similarity
 
-from augcam.data.corruptions import CORRUPTIONS, SEVERITIES, corrupt
+from augcam.data.cifar10c import SEVERITIES
+from augcam.data.corruptions import CORRUPTIONS, corrupt
 from augcam.data.datasets.cifar import CIFAR10
 from tests.conftest import CIFAR, needs_cifar
 

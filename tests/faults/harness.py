@@ -37,7 +37,7 @@ import augcam.explain.gallery
 import augcam.runs.finished_run  # noqa: F401 - imported for the forks
 from augcam.cli.main import main
 from augcam.config.schema import validate
-from augcam.data import corruptions
+from augcam.data import cifar10c, corruptions
 from augcam.errors import explained
 from augcam.runs.run_folder import RunFolder
 from augcam.training import results
@@ -234,7 +234,7 @@ def run(folder: Path, log: Path, fault: Fault | None = None, arguments: Sequence
     torch.set_num_threads(1)
     results.figure_array = _blank
     corruptions.CORRUPTIONS = dict(list(corruptions.CORRUPTIONS.items())[:1])
-    corruptions.SEVERITIES = (1,)  # type: ignore[assignment]
+    cifar10c.SEVERITIES = (1,)  # type: ignore[assignment]
     if not arguments:
         folder.mkdir(exist_ok=True)
     disk = Disk(folder, fault)

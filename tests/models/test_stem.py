@@ -36,6 +36,7 @@ def test_torchvisions_resnet18_with_this_stem_is_ours():
         ("densenet121", "features.denseblock1", 8, 32),
         ("mobilenet_v3_small", "features.0", 16, 32),
         ("efficientnet_b0", "features.0", 16, 32),
+        ("shufflenet_v2_x0_5", "stage2", 4, 16),  # its max-pool stands beside a stem of its own
     ],
 )
 def test_the_first_stage_sees_every_pixel(arch, layer, before, after):
@@ -45,6 +46,16 @@ def test_the_first_stage_sees_every_pixel(arch, layer, before, after):
     use_cifar_stem(network)
     network(torch.zeros(1, 3, 32, 32))
     assert sizes == [before, after]
+
+
+def test_the_max_pool_after_timms_deep_stems_goes_too():
+    timm = pytest.importorskip("timm")
+    network = timm.create_model("resnet18d")
+    use_cifar_stem(network)
+    sizes = []
+    network.layer1.register_forward_hook(lambda *hook: sizes.append(hook[2].shape[2]))
+    network.eval()(torch.zeros(1, 3, 32, 32))
+    assert sizes == [32]
 
 
 def test_a_convolution_of_3x3_keeps_its_weights():

@@ -6,11 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from augcam.config.schema import validate
 from augcam.report.analysis import find
-from augcam.report.key_points import key_points
+from augcam.report.class_changes import ClassDifferences
+from augcam.report.key_points import class_sentence, key_points, warnings
 from augcam.report.load import read_study
 from augcam.report.sections.ranking import ranking
 from augcam.viz.page import Table
+from tests.conftest import compose
 from tests.refine.test_loop import NONE, a_sweep
 from tests.report.studies import a_study, runs_of, some_right
 from tests.report.test_analysis import study_of, trial, with_accuracy
@@ -83,12 +86,87 @@ def test_fewest_errors_are_claimed_if_they_beat_the_runner_up(errors):
     for (label, runs), error in zip(study.groups.items(), (0.4, *errors), strict=True):
         groups[label] = tuple(
             dataclasses.replace(
-                run, evaluation={"corruptions": {"fog": [1 - error + 0.002 * seed]}}
+                run,
+                evaluation={"images": 60, "corruptions": {"fog": [1 - error + 0.002 * seed]}},
             )
             for seed, run in enumerate(runs)
         )
     text = " ".join(sentences(dataclasses.replace(study, groups=groups)))
     assert ("the fewest of all" in text) == (errors[0] == 0.15)
+
+
+def evaluated(study, images):
+    """The same study, every run measured on so many images, `crop` far better than the others."""
+    groups = {}
+    for label, runs in study.groups.items():
+        fog = [(0.9 if label == "crop" else 0.5) + 0.002 * i for i in range(len(runs))]
+        groups[label] = tuple(
+            dataclasses.replace(run, evaluation={"images": images, "corruptions": {"fog": [one]}})
+            for run, one in zip(runs, fog, strict=True)
+        )
+    return dataclasses.replace(study, groups=groups)
+
+
+def test_robustness_is_said_of_the_images_that_were_evaluated():
+    (said,) = [
+        s
+        for s in sentences(evaluated(study_of({"none": 0.9, "crop": 0.9}), 250))
+        if "Robustness" in s
+    ]
+    assert said.startswith(
+        "**Robustness** (on these 250 images; another choice of images is not allowed for): errors"
+    )
+
+
+def test_what_is_open_takes_a_study_of_its_own_with_more_seeds_that_nobody_has_seen(tmp_path):
+    """Seeds added until something stands out are no test."""
+    flip = NONE.model_copy(update={"aug_name": "flip"})
+    sweep = a_sweep(tmp_path / "sweep", seeds=3, rotate=flip)
+    (step,) = [s for s in sentences(read_study([sweep])) if "of what is open" in s]
+    assert "with fresh seeds, to be judged by itself: `python train.py -m aug=" in step
+    assert " seed=4,5,6,7,8,9 " in step or " seed=4,5,6,7,8,9`" in step
+    assert "sweep." not in step
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (
+            ["data=cifar10", "data.holdout=0.9"],
+            "trained on 5,000 of 50,000 images (`data.holdout=0.9`)",
+        ),
+        (["data=cifar10", "data.holdout=45000"], "trained on 5,000 of 50,000 images"),
+        (["data=cifar100", "data.holdout=0.8"], "trained on 10,000 of 50,000 images"),
+        (
+            ["data=shapes", "data.train_size=600", "data.holdout=0.75"],
+            "trained on 150 of 600 images",
+        ),
+        (["data=cifar10", "data.holdout=0.1"], ""),
+    ],
+)
+def test_a_study_on_the_smaller_part_of_its_images_is_called_reduced(overrides, words):
+    config = validate(compose(overrides))
+    study = study_of({"none": 0.9, "crop": 0.9})
+    groups = {
+        label: tuple(dataclasses.replace(run, config=config) for run in runs)
+        for label, runs in study.groups.items()
+    }
+    said = " ".join(warnings(find(dataclasses.replace(study, groups=groups), Path("figures"))))
+    assert words in said
+    assert ("A reduced study" in said) == bool(words)
+
+
+def test_that_no_class_stands_out_is_not_called_small():
+    """With three seeds a class may differ by much and not stand out: how far its interval reaches."""
+    classes = ClassDifferences(
+        ("flip", "crop"), ("cat", "dog"), mean=np.array([[0.01, -0.2], [0, 0]]),
+        half_width=np.array([[0.1, 0.28], [np.nan, np.nan]]), p=np.array([[0.5, 0.2], [np.nan, np.nan]]),
+        clear=np.zeros((2, 2), bool),
+    )  # fmt: skip
+    assert class_sentence(classes, 0) == (
+        "flip: no class stands out; the classes' 95% intervals reach to 48 points."
+    )
+    assert class_sentence(classes, 1) == "crop: no class is tested, which takes two seeds."
 
 
 def test_a_class_that_is_hurt_comes_with_what_spares_it(tmp_path):

@@ -133,6 +133,16 @@ def test_of_the_same_run_twice_the_later_stays(tmp_path):
     assert str(late) in why(study, early)
 
 
+def test_of_runs_that_finished_together_the_last_by_name_stays_however_they_are_given(tmp_path):
+    runs = [write_run(tmp_path / name, "aug=none") for name in "abcdef"]
+    for run in runs:
+        os.utime(run.metrics_file, (1000, 1000))
+    folders = [run.path for run in runs]
+    for given in (folders, folders[::-1]):
+        (kept,) = read_study(given).groups["none"]
+        assert kept.folder.path == tmp_path / "f"
+
+
 def test_unfinished_runs_are_told_apart(tmp_path, monkeypatch):
     write_run(tmp_path / "good", "aug=none")
     failed, died, stopped, running = (

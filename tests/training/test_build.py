@@ -48,6 +48,14 @@ def test_the_head_learns_at_its_own_rate_under_every_schedule(scheduler, trunk, 
     assert rates["head"][1] == pytest.approx(4 * rates["trunk"][1])
 
 
+def test_a_rate_that_is_a_whole_number_is_a_rate_as_well():
+    whole = ["optim.lr=1", "optim.head_lr=4", "scheduler=onecycle"]
+    classifier = build_classifier(validate(compose([*TINY[:2], *whole])), "abcdefghij")
+    optimizer = classifier.make_optimizer([{"params": list(classifier.network.parameters())}])
+    classifier.make_scheduler(optimizer, 100)
+    assert [group["max_lr"] for group in optimizer.param_groups] == [1, 4]
+
+
 def test_without_it_the_optimizer_is_as_it_was():
     config = validate(compose([*TINY[:-1]]))
     classifier = build_classifier(config, "abcdefghij")

@@ -8,6 +8,7 @@ import numpy as np
 
 from augcam.audit.interventions import Region
 from augcam.audit.measure import ClassAudit
+from augcam.config.compose import of_any_run
 
 # What varies a property at random, so that it tells nothing: the operation and its settings.
 _AGAINST = {
@@ -24,9 +25,6 @@ _MOST_CROPPED = 0.25
 
 # A run's pipeline, as its config has it; None is a step that is switched off.
 Steps = Mapping[str, Mapping[str, Any] | None]
-
-# Of the command that made a run: what named it and its folder, and does not belong to the next.
-_OF_ONE_RUN = ("hydra.", "name=", "~hydra.", "+hydra.")
 
 
 def overrides(one: ClassAudit, size: tuple[int, int], pipeline: Steps) -> list[str]:
@@ -62,7 +60,8 @@ def command(recorded: Sequence[str], added: Sequence[str]) -> str:
         recorded: the overrides that the run began with.
     """
     given = {_key(one) for one in added}
-    kept = [one for one in recorded if not one.startswith(_OF_ONE_RUN) and _key(one) not in given]
+    given.add("name")  # the next is another one
+    kept = [one for one in of_any_run(recorded) if _key(one) not in given]
     return " ".join(["python train.py", *map(shlex.quote, [*kept, *added])])
 
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import stats
+from scipy.special import softmax
 
-from augcam.audit.subject import Subject, margins, probabilities
+from augcam.audit.subject import Subject, margins
 
 # Donors whose every region is tried, and pairs (carrier, new receiver) of the test.
 DONORS = 16
@@ -211,7 +212,7 @@ def find_patch(
         ]
     )
     areas = np.array([r.mask(subject.size).mean() for r in regions])
-    heat = np.where(areas <= _LARGEST, probabilities(logits)[..., target], 0)
+    heat = np.where(areas <= _LARGEST, softmax(logits, axis=-1)[..., target], 0)
     named = (logits.argmax(-1) == target) & (areas <= _LARGEST)
 
     fixed = _fixed(asked, regions, heat, named)

@@ -24,6 +24,7 @@ from augcam.audit.stability import Stability, stabilities
 from augcam.audit.subject import IMAGES_NEEDED, Progress, Subject
 from augcam.audit.verdict import Decision, PropertyEffect, Verdict, decide
 from augcam.data.datasets.base import ImageSet
+from augcam.data.splits import in_proportion
 from augcam.errors import UserError
 from augcam.statistics import LEVEL
 from augcam.statistics.families import holm
@@ -368,8 +369,4 @@ def _checked(dataset: ImageSet, class_names: Sequence[str]) -> ImageSet:
 def _shuffled(labels: np.ndarray, n: int, seed: int) -> np.ndarray:
     """The numbers of `n` images at most, of each class in proportion, in random order: int64."""
     random = np.random.default_rng(seed)
-    place = np.empty(len(labels))
-    for label in np.unique(labels):
-        members = np.flatnonzero(labels == label)
-        place[random.permutation(members)] = (np.arange(len(members)) + 0.5) / len(members)
-    return random.permutation(np.argsort(place, kind="stable")[:n])
+    return random.permutation(in_proportion(labels, n, random))

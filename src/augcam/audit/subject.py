@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from scipy import stats
+from scipy.special import softmax
 from torch import nn
 
 from augcam.data.normalize import normalize
@@ -64,7 +65,8 @@ class Subject:
     @property
     def confidence(self) -> np.ndarray:
         """The predicted class's probability, float32 (N,)."""
-        return probabilities(self.logits).max(1)
+        confidence: np.ndarray = softmax(self.logits, axis=-1).max(1)
+        return confidence
 
     @property
     def size(self) -> tuple[int, int]:
@@ -108,13 +110,6 @@ class Subject:
         chance = min(float(of_labels @ of_answers), 1.0)
         test = stats.binomtest(right, n, chance, alternative="greater")
         return bool(test.pvalue < _LEARNT)
-
-
-def probabilities(logits: np.ndarray) -> np.ndarray:
-    """Softmax over the last axis."""
-    raised = np.exp(logits - logits.max(-1, keepdims=True))
-    shares: np.ndarray = raised / raised.sum(-1, keepdims=True)
-    return shares
 
 
 def margins(logits: np.ndarray, target: int) -> np.ndarray:

@@ -448,8 +448,7 @@ def in_words(settings: Mapping[str, Any]) -> str:
     said = []
     for name, value in settings.items():
         if name not in ("_target_", "p") and value is not None:
-            constant = value["path"] if isinstance(value, Mapping) else value
-            said.append(f"{name} {str(constant).removeprefix('cv2.')}")
+            said.append(f"{name} {value}")
     kind = settings["_target_"].rpartition(".")[2]
     return f"{kind}: {', '.join(said)}" if said else kind
 

@@ -116,7 +116,12 @@ def _is_allowed(target: str, trusted: Iterable[str] = ()) -> bool:
     parts = target.split(".")
     if not all(part.isidentifier() and not part.startswith("_") for part in parts):
         return False
-    return any(target.startswith(f"{p}.") for p in (*PACKAGES, *_trusted, *trusted))
+    return is_within(target, (*PACKAGES, *_trusted, *trusted))
+
+
+def is_within(target: str, packages: Iterable[str]) -> bool:
+    """Whether a dotted name stands in one of the packages, or in a part of one."""
+    return any(target.startswith(f"{package}.") for package in packages)
 
 
 def build(node: Mapping[str, Any], kind: type[Built], key: str, /, **extra: Any) -> Built:

@@ -40,6 +40,11 @@ def folder_name(text: object) -> str:
     return f"{name[:150]}_{hashlib.sha256(name.encode()).hexdigest()[:6]}"
 
 
+def of_any_run(overrides: Iterable[str]) -> list[str]:
+    """A run's overrides without what says where that one lay: the keys of Hydra and of its sweep."""
+    return [o for o in overrides if not o.lstrip("+~").startswith(("hydra.", "sweep."))]
+
+
 def opencv_constant(name: str) -> int:
     """The value of an OpenCV constant: `${cv2:BORDER_REFLECT_101}` in a config is 4.
 

@@ -85,9 +85,10 @@ class CIFARConfig(_Loader):
 
     @model_validator(mode="after")
     def _leaves_training_images(self) -> "CIFARConfig":
-        if self.holdout != "test" and self.holdout >= 50_000:
+        most = 50_000 - int(self.name.removeprefix("cifar"))  # every class keeps one image
+        if self.holdout != "test" and self.holdout > most:
             raise ValueError(f"holdout={self.holdout}: CIFAR has 50,000 training images, "
-                             "so 0 to 49,990 can be held out")  # fmt: skip
+                             f"so 0 to {most:,} can be held out")  # fmt: skip
         return self
 
 
@@ -346,6 +347,18 @@ class Config(_Strict):
         if self.mix.name != "none":
             raise ValueError(f"{asked} and mix={self.mix.name}: the views of an image must show the "
                              "same; mix=none or loss.jsd=0")  # fmt: skip
+        return self
+
+    @model_validator(mode="after")
+    def _measures_what_callbacks_watch(self) -> "Config":
+        """Lightning would only notice at the end of the first epoch."""
+        if self.data.holdout and self.trainer.limit_val_batches != 0:
+            return self
+        off = "trainer.limit_val_batches=0" if self.data.holdout else "data.holdout=0"
+        for name, node in self.callbacks.items():
+            if str(watched := node.get("monitor")).startswith("val/"):
+                raise ValueError(f"callbacks.{name}.monitor={watched}: with {off} nothing is "
+                                 "validated; hold images out, or watch train/loss")  # fmt: skip
         return self
 
 

@@ -25,7 +25,6 @@ import albumentations as A
 import cv2
 
 Category = Literal["noise", "blur", "weather", "digital", "geometry"]
-SEVERITIES = (1, 2, 3, 4, 5)
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,20 @@ def stratified_holdout(
     return np.flatnonzero(~held_out), np.flatnonzero(held_out)
 
 
+def in_proportion(labels: np.ndarray, n: int, random: np.random.Generator) -> np.ndarray:
+    """`n` of the samples at most, of each class in proportion, to less than one sample: int64 indices.
+
+    Args:
+        labels: int (N,).
+        random: chooses within each class.
+    """
+    place = np.empty(len(labels))  # within its class, 0..1, at random
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        place[random.permutation(members)] = (np.arange(len(members)) + 0.5) / len(members)
+    return np.argsort(place, kind="stable")[:n]
+
+
 def hashed_split(
     names: Sequence[str], labels: np.ndarray, share: float = 0.2
 ) -> tuple[np.ndarray, np.ndarray]:

@@ -110,8 +110,8 @@ def draw_gallery(
     """Draw the test images `chosen`, int (M,), three rows each, into `path`; one record an image."""
     shown = run.images[chosen]
     inputs = run.normalize(shown)
-    logits = run.predict(inputs)
-    order = logits.argsort(dim=1, descending=True)
+    probabilities = run.predict(inputs)
+    order = probabilities.argsort(dim=1, descending=True)
     first = order[:, 0]
     truth = torch.from_numpy(run.labels[chosen]).to(first)
     second = torch.where(truth == first, order[:, 1], truth)
@@ -120,11 +120,11 @@ def draw_gallery(
     rows, captions, records = [], [], []
     for i, index in enumerate(chosen):
         predicted, other = run.classes[int(first[i])], run.classes[int(second[i])]
-        confidence = float(logits[i, first[i]])
+        confidence = float(probabilities[i, first[i]])
         label = run.classes[int(truth[i])]
         lines = (
             f"test {index}: {label} → {predicted}\n{confidence:.0%}; here: {predicted}",
-            f"{other}, {float(logits[i, second[i]]):.0%}",
+            f"{other}, {float(probabilities[i, second[i]]):.0%}",
             f"{predicted} against {other}",
         )
         for found, line in zip(maps, lines, strict=True):

@@ -58,9 +58,10 @@ def use_cifar_stem(network: nn.Module) -> str:
         setattr(parent, name.rpartition(".")[2], smaller)
     else:
         convolution.stride = (1, 1)
-    for pool in ("maxpool", "pool0"):
-        if isinstance(getattr(parent, pool, None), nn.MaxPool2d):
-            setattr(parent, pool, nn.Identity())
+    for holder in (parent, network):  # a stem of several convolutions is a module of its own
+        for pool in ("maxpool", "pool0"):
+            if isinstance(getattr(holder, pool, None), nn.MaxPool2d):
+                setattr(holder, pool, nn.Identity())
     return name
 
 

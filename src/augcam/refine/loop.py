@@ -10,7 +10,7 @@ import numpy as np
 
 from augcam.atomic import write_atomically
 from augcam.config.by_class import Restricted, sparing, sparing_words
-from augcam.config.compose import folder_name
+from augcam.config.compose import folder_name, of_any_run
 from augcam.config.schema import Config
 from augcam.errors import UserError, shown
 from augcam.refine.decisions import (
@@ -230,7 +230,7 @@ def _asked(study: Study, label: str) -> tuple[str, ...] | None:
     given = study.groups[label][0].folder.overrides()
     if given is None:
         return None
-    return tuple(o for o in given if not o.startswith(("seed=", "sweep.", "hydra.")))
+    return tuple(o for o in of_any_run(given) if not o.startswith("seed="))
 
 
 def _applied(config: Config, restricted: Restricted) -> dict[str, dict[str, Any] | None]:

@@ -2,9 +2,9 @@
 
 from collections import Counter
 
-from augcam.errors import UserError
+from augcam.errors import UserError, first_line
 from augcam.report.analysis import Findings
-from augcam.report.read_run import first_line, read_audit
+from augcam.report.read_run import read_audit
 from augcam.viz import words
 from augcam.viz.markdown import code, plain
 

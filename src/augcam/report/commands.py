@@ -6,6 +6,7 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from augcam.config.by_class import sparing, sparing_words
+from augcam.config.compose import of_any_run
 from augcam.config.schema import Config
 
 if TYPE_CHECKING:
@@ -29,9 +30,7 @@ def sweep_commands(
         if overrides is None:
             continue
         aug = next((o for o in overrides if o.startswith("aug=")), "")
-        rest = tuple(
-            o for o in overrides if not o.startswith(("aug=", "seed=", "sweep.", "hydra."))
-        )
+        rest = tuple(o for o in of_any_run(overrides) if not o.startswith(("aug=", "seed=")))
         asked.setdefault(rest, {}).setdefault(aug, []).append(run.seed)
     wanted = list(seeds) if seeds is not None else None
     lines = []

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from augcam.config.schema import Config
+from augcam.config.schema import CIFARConfig, Config
 from augcam.report.analysis import Difference, Findings, GroupResult
 from augcam.report.audits import shortcut_point
 from augcam.report.class_changes import ClassDifferences
@@ -36,8 +36,8 @@ def summary(findings: Findings) -> str:
         facts[-1:] = [f"{facts[-1]} of {metrics['params']:,} parameters"]
     epochs = sorted({run.metrics["epochs"] for run in runs if "epochs" in run.metrics})
     if epochs:
-        trained = _training_images(runs[0].config)
-        of = f" of {trained:,} training images" if trained else ""
+        split = _split(runs[0].config)
+        of = f" of {split[0]:,} training images" if split else ""
         facts.append(f"{' or '.join(map(str, epochs))} epochs{of}")
     facts.append(f"{findings.test_images:,} test images")
     seeds = sorted({run.seed for run in runs})
@@ -278,8 +278,15 @@ def _robust(findings: Findings) -> list[str]:
     base = findings.study.baseline
     own = robust_sentence(findings.corruption_errors, base)
     official = robust_sentence(findings.official_errors, base)
-    points = [f"**Robustness**: {own}"] if own else []
-    return [*points, f"**{OFFICIAL.title}**: {official}"] if official else points
+    evaluated = [run.evaluation for s in findings.standings for run in s.runs if run.evaluation]
+    if not evaluated:
+        return []
+    # mCE is compared over seeds: the images are as given.
+    scope = (
+        f"on these {evaluated[0]['images']:,} images; another choice of images is not allowed for"
+    )
+    points = [f"**Robustness** ({scope}): {own}"] if own else []
+    return [*points, f"**{OFFICIAL.title}** ({scope}): {official}"] if official else points
 
 
 def robust_sentence(errors: CorruptionErrors | None, base: str | None) -> str:
@@ -311,15 +318,23 @@ def _next_steps(findings: Findings) -> list[str]:
     untested = [s.label for s in standings[1:] if min(len(s.runs), len(standings[0].runs)) < 2]
     undecided = [] if findings.lead else list(dict.fromkeys((*findings.tied, *untested)))
     if undecided and not findings.searched:
+        # Seeds added to these until something stands would find something in the end. The new study
+        # needs more of them than the one that could not tell.
         last = max(run.seed for s in standings for run in s.runs)
+        fresh = max(3, 2 * max(len(s.runs) for s in standings))
         commands = sweep_commands(
             {label: study.groups[label] for label in (standings[0].label, *undecided)},
-            seeds=range(last + 1, last + 4),
+            seeds=range(last + 1, last + 1 + fresh),
         )
         if commands:
-            more = f" (and {len(commands) - 1} more like it)" if len(commands) > 1 else ""
+            more = (
+                f" (and {len(commands) - 1} more like it: one report takes the folders of all)"
+                if len(commands) > 1
+                else ""
+            )
             steps.append(
-                f"**Next**, to tell apart what is open: three more seeds, {code(commands[0])}{more}."
+                "**Next**: a new study of what is open, with fresh seeds, to be judged by itself: "
+                f"{code(commands[0])}{more}."
             )
     bare = [run for group in study.groups.values() for run in group if run.evaluation is None]
     if bare:
@@ -333,17 +348,15 @@ def _next_steps(findings: Findings) -> list[str]:
 def _reduced(findings: Findings) -> list[str]:
     """What was left out for speed, or looked at too early: such numbers are not those of a full run."""
     config = findings.standings[0].runs[0].config
-    holdout, trained = config.data.holdout, _training_images(config)
+    holdout, split = config.data.holdout, _split(config)
     if holdout == "test":
         return [
             "**Validated on the test set** after every epoch (`data.holdout=test`): what validation "
             "chose, the test chose."
         ]
     parts = []
-    if trained and trained < holdout:
-        parts.append(
-            f"trained on {trained:,} of {trained + holdout:,} images (`data.holdout={holdout}`)"
-        )
+    if split and split[0] < split[1]:
+        parts.append(f"trained on {split[0]:,} of {sum(split):,} images (`data.holdout={holdout}`)")
     varying = {key for own in findings.study.differing.values() for key in own}
     for key in ("limit_train_batches", "limit_val_batches"):
         value = getattr(config.trainer, key)
@@ -354,14 +367,15 @@ def _reduced(findings: Findings) -> list[str]:
     return [f"**A reduced study**: {', '.join(parts)}. Full training may rank them otherwise."]
 
 
-def _training_images(config: Config) -> int | None:
-    """How many images an epoch trains on; None where only the data know."""
+def _split(config: Config) -> tuple[int, int] | None:
+    """How many images an epoch trains on and how many are held out; None where only the data know."""
     data = config.data
-    every = 50_000 if data.name == "cifar10" else getattr(data, "train_size", None)
+    every = getattr(data, "train_size", 50_000 if isinstance(data, CIFARConfig) else None)
     if every is None or is_limit(config.trainer.limit_train_batches):
         return None
-    held_out = 0 if data.holdout == "test" else data.holdout
-    return every - round(held_out * every if isinstance(held_out, float) else held_out)
+    asked = 0 if data.holdout == "test" else data.holdout
+    held_out = round(asked * every) if isinstance(asked, float) else asked
+    return every - held_out, held_out
 
 
 def class_sentence(classes: ClassDifferences, row: int) -> str:
@@ -375,9 +389,13 @@ def class_sentence(classes: ClassDifferences, row: int) -> str:
         if chosen:
             named = [f"{plain(classes.classes[i])} {words.points(mean[i])}" for i in chosen]
             parts.append(f"{verb} {words.listed(named, most=4)}")
-    if not parts:
-        return f"{label}: no class differs by more than noise."
-    return f"{label} {', '.join(parts)}."
+    if parts:
+        return f"{label} {', '.join(parts)}."
+    if np.isnan(classes.half_width[row]).all():
+        return f"{label}: no class is tested, which takes two seeds."
+    # What does not stand out need not be small: with few seeds even a large change may not.
+    reach = np.nanmax(np.abs(mean) + classes.half_width[row])
+    return f"{label}: no class stands out; the classes' 95% intervals reach to {100 * reach:.0f} points."
 
 
 def whole_sentence(curve: ValueCurve) -> str:
@@ -386,7 +404,7 @@ def whole_sentence(curve: ValueCurve) -> str:
     if not curve.tested:
         return f"All classes: not compared with {reference}, which takes two seeds of each value."
     if not curve.clear.any():
-        return f"All classes: no value differs from {reference} by more than noise."
+        return f"All classes: no value stands out against {reference}{_power(curve)}."
     return (
         f"All classes, in points against {reference}: {changes(curve, curve.change, curve.clear)}."
     )
@@ -399,7 +417,7 @@ def parting_sentence(curve: ValueCurve, classes: Sequence[str], most: int = 6) -
     size = np.where(curve.apart, np.abs(curve.departure), 0).max(1)
     parting = [int(i) for i in np.argsort(-size, kind="stable") if size[i] > 0]
     if not parting:
-        return "No class parts from the others by more than noise."
+        return f"No class is seen to part from the others{_power(curve)}."
     named = [
         f"{plain(classes[i])} ({changes(curve, curve.departure[i], curve.apart[i])})"
         for i in parting
@@ -408,6 +426,14 @@ def parting_sentence(curve: ValueCurve, classes: Sequence[str], most: int = 6) -
     return (
         f"Classes part ways, in points beyond the others since {reference}: "
         f"{words.listed(named, most)}."
+    )
+
+
+def _power(curve: ValueCurve) -> str:
+    """That little would be seen, where there are few runs."""
+    least = min(curve.runs)
+    return (
+        "" if least >= 5 else f"; with {words.plural(least, 'seed')} only large changes would show"
     )
 
 

@@ -10,13 +10,12 @@ from typing import Any
 
 from augcam.config.compose import changes, flat
 from augcam.config.schema import FREE_TO_CHANGE, Config
-from augcam.errors import UserError, nearest
+from augcam.errors import UserError, first_line, nearest
 from augcam.report.commands import EVALUATE
 from augcam.report.read_run import (
     EVALUATED_ALIKE,
     Maps,
     Predictions,
-    first_line,
     is_search,
     not_finite,
     read_evaluation,
@@ -385,7 +384,9 @@ def _newest(reads: Sequence[_Read]) -> tuple[list[_Read], dict[int, str]]:
     """Of runs with one config and one seed the last to finish; and why not, by id, for the others."""
     kept: dict[tuple[str, int], _Read] = {}
     repeated = {}
-    in_time = sorted(reads, key=lambda r: (r.run.folder.metrics_file.stat().st_mtime, str(r.run)))
+    in_time = sorted(
+        reads, key=lambda r: (r.run.folder.metrics_file.stat().st_mtime, str(r.run.folder))
+    )
     for read in reversed(in_time):
         later = kept.setdefault((_key(read.settings), read.run.seed), read)
         if later is not read:

@@ -20,7 +20,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from scipy.stats import rankdata
 
-from augcam.errors import UserError, pydantic_message
+from augcam.errors import UserError, first_line, pydantic_message
 from augcam.explain import cam
 from augcam.metrics import METRICS
 from augcam.runs.run_folder import RunFolder
@@ -211,12 +211,6 @@ class Maps:
     def ranks(self) -> np.ndarray:
         """Ranks of each map's cells in `heat`, ties averaged: float64 (n, h * w)."""
         return rankdata(self.heat, axis=1)
-
-
-def first_line(error: Exception) -> str:
-    """What an error says, in one line."""
-    lines = str(error).strip().splitlines()
-    return lines[0][:300] if lines else type(error).__name__
 
 
 def checked(model: type[BaseModel], file: Path, content: Any) -> None:

@@ -135,7 +135,7 @@ def _scheduler(config: Config, optimizer: Optimizer, steps: int) -> Any:
     }
     if "milestones" in arguments:
         arguments["milestones"] = [round(share * length) for share in arguments["milestones"]]
-    if isinstance(arguments.get("max_lr"), float) and config.optim.head_lr is not None:
+    if isinstance(arguments.get("max_lr"), int | float) and config.optim.head_lr is not None:
         # OneCycleLR sets the rates itself: each group's in proportion.
         arguments["max_lr"] = [
             arguments["max_lr"] * group["lr"] / config.optim.lr for group in optimizer.param_groups

@@ -17,7 +17,7 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionM
 
 from augcam.config.recorded import from_record
 from augcam.errors import UserError
-from augcam.metrics import metrics_for
+from augcam.metrics import UNCHECKED, metrics_for
 from augcam.runs.finished_run import read_checkpoint
 from augcam.training.callbacks.finite_loss import NonFiniteError, learning_rate
 
@@ -60,10 +60,6 @@ def jensen_shannon(views: Sequence[Tensor]) -> Tensor:
     return (log_p.exp() * (log_p - log_mean)).sum(dim=2).mean()
 
 
-# Looking whether labels are in range makes the host wait for the device at every step.
-_UNCHECKED: dict[str, Any] = {"validate_args": False}
-
-
 def _mean() -> MeanMetric:
     """A mean over samples that a NaN makes NaN: TorchMetrics' default waits for NaN, to leave it out.
 
@@ -83,7 +79,7 @@ class HeldOut(nn.Module):
         super().__init__()
         self.loss = _mean()
         scores = {m.name: m.make(num_classes) for m in metrics_for(num_classes) if m.make}
-        scores["confusion"] = MulticlassConfusionMatrix(num_classes, **_UNCHECKED)
+        scores["confusion"] = MulticlassConfusionMatrix(num_classes, **UNCHECKED)
         self.scores = MetricCollection(scores, compute_groups=False)
 
     def update(self, logits: Tensor, labels: Tensor) -> None:
@@ -149,7 +145,7 @@ class Classifier(pl.LightningModule):
         self.results: dict[str, dict[str, Any]] = {}
         self.random_state: Tensor | None = None
         self.train_loss = _mean()
-        self.train_accuracy = MulticlassAccuracy(len(self.classes), average="micro", **_UNCHECKED)
+        self.train_accuracy = MulticlassAccuracy(len(self.classes), average="micro", **UNCHECKED)
         for score in (self.train_loss, self.train_accuracy):
             score.persistent(True)  # half an epoch's sums travel with a checkpoint
         self.val_metrics = HeldOut(len(self.classes))

@@ -66,13 +66,6 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Warnings:
-    """Sentences, each Markdown, in a box that cannot be overlooked."""
-
-    sentences: Sequence[str]
-
-
-@dataclass(frozen=True)
 class Embedded:
     """HTML of our own, as it is; nothing in it may come from a run. Left out of Markdown."""
 
@@ -94,7 +87,7 @@ class Folded:
     blocks: Sequence[str | Table | Picture]
 
 
-Block = str | Table | Picture | Warnings | Row | Folded | Embedded  # a str is Markdown
+Block = str | Table | Picture | Row | Folded | Embedded  # a str is Markdown
 
 
 @dataclass(frozen=True)
@@ -169,7 +162,7 @@ def _templates() -> Environment:
         "plain": markdown.plain,
         "bullets": markdown.bullets,
     }
-    for kind in (Table, Picture, Warnings, Row, Folded, Embedded):
+    for kind in (Table, Picture, Row, Folded, Embedded):
         templates.tests[kind.__name__.lower()] = lambda block, kind=kind: isinstance(block, kind)
     return templates
 

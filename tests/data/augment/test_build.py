@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
+from augcam.config.build import refusals
 from augcam.config.schema import validate
 from augcam.data.augment import ops
 from augcam.data.augment.build import build_pipeline
@@ -174,6 +175,24 @@ def test_a_trusted_package_may_be_named(tmp_path, monkeypatch, image):
         with pytest.raises(UserError, match=r"aug\.x\._target_"):
             build_pipeline({"x": {"_target_": target}}, 1, trusted=trusted)
     assert "ownaug2" not in sys.modules
+
+
+def test_a_part_of_a_package_may_be_trusted_alone(tmp_path, monkeypatch):
+    """What `validate` lets in for `trust=[package.part]` is built, and nothing beside it."""
+    for part in ("safe", "safer"):
+        folder = tmp_path / "ownparts" / part
+        folder.mkdir(parents=True)
+        (folder / "__init__.py").write_text(
+            "import albumentations as A\nclass Mine(A.NoOp):\n    pass\n"
+        )
+    monkeypatch.syspath_prepend(tmp_path)
+    mine = {"x": {"_target_": "ownparts.safe.Mine"}}
+    assert not refusals(mine, trusted=["ownparts.safe"])
+    pipeline = build_pipeline(mine, 1, trusted=["ownparts.safe"])
+    assert type(pipeline.transforms["x"]).__module__ == "ownparts.safe"
+    with pytest.raises(UserError, match="no such transform"):
+        build_pipeline({"x": {"_target_": "ownparts.safer.Mine"}}, 1, trusted=["ownparts.safe"])
+    assert "ownparts.safer" not in sys.modules
 
 
 def refused(aug: dict) -> list[str]:

@@ -63,6 +63,39 @@ def test_ranges_shrink_to_what_does_nothing(kind, arguments, expected):
     }
 
 
+def test_a_range_of_each_channel_shrinks_as_one_of_all_does():
+    aug = {"x": {"_target_": "albumentations.Posterize", "num_bits": [[1, 3], [3, 5], [2, 4]]}}
+    (posterize,) = build_pipeline(aug, 1, strength=0.5).transforms.values()
+    assert posterize.num_bits == [(4, 5), (5, 6), (5, 6)]
+
+
+def test_a_number_of_color_jitter_is_a_range_around_1():
+    """0.2 is [0.8, 1.2] for Albumentations, at any strength, and narrower at a lower one."""
+    wide = {"brightness": 0.2, "contrast": 0.4, "saturation": 0.6, "hue": 0.1}
+    as_ranges = {name: [1 - v, 1 + v] for name, v in wide.items() if name != "hue"} | {"hue": 0.1}
+    for arguments in (wide, as_ranges):
+        jitter = A.ColorJitter(**weakened(A.ColorJitter, arguments, 0.5))
+        assert jitter.brightness == pytest.approx((0.9, 1.1))
+        assert jitter.contrast == pytest.approx((0.8, 1.2))
+        assert jitter.saturation == pytest.approx((0.7, 1.3))
+        assert jitter.hue == pytest.approx((-0.05, 0.05))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"limit": "large"}, r"aug\.x\.limit=large"),
+        ({"limit": [-5, "large"]}, r"aug\.x\.limit"),
+        ({"limit": 15, "p": "often"}, r"aug\.x\.p=often"),
+    ],
+)
+def test_what_is_no_number_is_refused_in_the_words_of_an_unscaled_transform(arguments, words):
+    aug = {"x": {"_target_": "albumentations.Rotate", **arguments}}
+    for strength in (1, 0.5):
+        with pytest.raises(UserError, match=words):
+            build_pipeline(aug, 1, strength=strength)
+
+
 def test_in_a_composition_only_the_outermost_probability_is_scaled():
     rotate = {"_target_": "albumentations.Rotate", "limit": 20, "p": 0.8}
     aug = {"one": {"_target_": "albumentations.OneOf", "transforms": [rotate], "p": 0.6}}

@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from augcam.config.build import is_within
 from augcam.data.augment import ops, policies
 from augcam.data.augment.pipeline import Pipeline, Transform
 from augcam.data.augment.strength import weakened
@@ -226,7 +227,7 @@ class _Builder:
         if target in _KNOWN:
             return _KNOWN[target]
         module, _, name = target.rpartition(".")
-        if module and module.split(".")[0] in self.trusted:
+        if is_within(target, self.trusted):
             try:
                 kind = getattr(importlib.import_module(module), name, None)
             except ImportError as error:

@@ -22,13 +22,16 @@ class Scale:
     Attributes:
         neutral: the value at which the transform does nothing by this argument.
         whole: rounded to a whole number, away from neutral, and at least one step from it.
+        width: whether a number by itself is how far a range goes from neutral, so that 0 does nothing:
+            ColorJitter's 0.2 is [0.8, 1.2].
     """
 
     neutral: float = 0
     whole: bool = False
+    width: bool = False
 
 
-_SHARE, _PIXELS, _FACTOR = Scale(), Scale(whole=True), Scale(1)
+_SHARE, _PIXELS, _FACTOR, _AROUND = Scale(), Scale(whole=True), Scale(1), Scale(1, width=True)
 
 # The arguments that hold a transform's ranges. With none only its probability is scaled.
 TABLE: dict[type, dict[str, Scale]] = {
@@ -53,7 +56,7 @@ TABLE: dict[type, dict[str, Scale]] = {
         "hue_shift_limit": _SHARE, "sat_shift_limit": _SHARE, "val_shift_limit": _SHARE,
     },
     A.ColorJitter: {
-        "brightness": _FACTOR, "contrast": _FACTOR, "saturation": _FACTOR, "hue": _SHARE,
+        "brightness": _AROUND, "contrast": _AROUND, "saturation": _AROUND, "hue": _SHARE,
     },
     A.Posterize: {"num_bits": Scale(8, whole=True)},
     A.Solarize: {"threshold_range": _FACTOR},
@@ -105,20 +108,22 @@ def weakened(
     written = {**defaults, **arguments}
     scaled = dict(arguments)
     if not part:
-        scaled["p"] = written["p"] * strength
+        scaled["p"] = _toward(written["p"], _SHARE, strength)
     if strength > 0:  # at 0 nothing is applied, and not every range can be empty
         for name, scale in TABLE[kind].items():
             if written[name] is not None:
-                scaled[name] = _toward(written[name], scale, strength)
+                alone = scale.width and not isinstance(written[name], Sequence)
+                scaled[name] = _toward(written[name], _SHARE if alone else scale, strength)
     return scaled
 
 
 def _toward(value: Any, scale: Scale, strength: float) -> Any:
+    """The value with every number in it scaled; what is none is left for the transform to refuse."""
     if isinstance(value, Mapping):  # Affine's {x: ..., y: ...}
         return {axis: _toward(one, scale, strength) for axis, one in value.items()}
-    if isinstance(value, Sequence):
-        return [_number(one, scale, strength) for one in value]
-    return _number(value, scale, strength)
+    if isinstance(value, Sequence) and not isinstance(value, str):  # Posterize's has lists in it
+        return [_toward(one, scale, strength) for one in value]
+    return _number(value, scale, strength) if isinstance(value, int | float) else value
 
 
 def _number(value: float, scale: Scale, strength: float) -> float:

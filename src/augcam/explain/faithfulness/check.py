@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from augcam.errors import UserError, nearest
 from augcam.explain.cam import METHODS
 from augcam.explain.faithfulness import CHECKS
-from augcam.explain.faithfulness.localisation import mosaics
+from augcam.explain.faithfulness.localisation import Mosaics, mosaics
 from augcam.explain.faithfulness.maps import Explain, Stream, stream
 from augcam.explain.faithfulness.measure import Measured, measure_faithfulness
 from augcam.explain.rows import explain_images
@@ -36,13 +36,15 @@ def check_run(
         progress: gets a task of its own.
 
     Returns:
-        The measures, the number of images, and what localisation was measured on, in words.
+        The measures, the number of images, and what localisation was measured on, in words, or that it
+        was not.
 
     Raises:
-        UserError: an unknown check, or fewer than ten images that are classified correctly.
+        UserError: an unknown check, fewer than ten images that are classified correctly, or images that
+            localisation cannot be measured on; where all is asked, that one is left out instead.
     """
-    if tuple(checks) == ("all",):
-        checks = CHECKS
+    everything = tuple(checks) == ("all",)
+    checks = CHECKS if everything else checks
     for name in checks:
         if name not in CHECKS:
             raise UserError(f"check={name}: unknown; {nearest(name, ['all', *CHECKS])}")
@@ -50,6 +52,16 @@ def check_run(
     if len(right) < 10:
         raise UserError(f"only {len(right)} test images are classified correctly: too few to check")
     chosen = np.sort(stream(seed, Stream.IMAGES).permutation(right)[:samples])
+    where = "localisation was not asked for"
+    objects: Mosaics | None = None
+    if "localisation" in checks:  # refused now and not after minutes of the others
+        try:
+            where, objects = _with_objects(run, right, chosen, samples, seed)
+        except UserError as error:
+            if not everything:
+                raise UserError(f"check=localisation: {error}") from None
+            where = f"localisation is left out: {error}"
+            progress.console.print(where, soft_wrap=True, markup=False, highlight=False)
     targets = torch.from_numpy(run.labels[chosen])
     inputs = run.normalize(run.images[chosen])
     explainers = {name: _explainer(name, layers) for name in METHODS}
@@ -66,20 +78,34 @@ def check_run(
             untrained=untrained_network(run, seed) if "sanity" in others else None,
             checks=others, seed=seed, progress=show,
         )  # fmt: skip
-    if "localisation" in checks:
+    if objects is not None:
         progress.update(task, description="where they point")
-        if run.masks is not None:
-            images, masks, what = inputs, run.masks[chosen], targets
-        else:
-            made = mosaics(run.images[right], run.labels[right], count=samples, seed=seed)
-            images, masks = run.normalize(made.images), made.masks
-            what = torch.from_numpy(made.targets)
+        images, what = run.normalize(objects.images), torch.from_numpy(objects.targets)
         measured += measure_faithfulness(
             run.network, run.predict, explainers, images, what.to(images.device),
-            masks=masks, checks=("localisation",), seed=seed, progress=show,
+            masks=objects.masks, checks=("localisation",), seed=seed, progress=show,
         )  # fmt: skip
-    where = "2x2 mosaics of test images" if run.masks is None else "the objects' own masks"
     return measured, len(chosen), where
+
+
+def _with_objects(
+    run: FinishedRun, right: np.ndarray, chosen: np.ndarray, samples: int, seed: int
+) -> tuple[str, Mosaics]:
+    """What localisation is measured on, in words, and the images whose object's place is known.
+
+    Raises:
+        UserError: there are none.
+    """
+    if run.masks is None:
+        made = mosaics(run.images[right], run.labels[right], count=samples, seed=seed)
+        return "localisation on 2x2 mosaics of test images", made
+    masks = run.masks[chosen]
+    if (empty := ~masks.any((1, 2))).any():
+        raise UserError(
+            f"the mask of test image {chosen[empty][0]} is empty: no object to point at"
+        )
+    known = Mosaics(run.images[chosen], run.labels[chosen], masks)
+    return "localisation on the objects' own masks", known
 
 
 def _explainer(method: str, layers: Sequence[str]) -> Explain:

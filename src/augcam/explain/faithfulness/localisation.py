@@ -87,10 +87,13 @@ def mosaics(images: np.ndarray, labels: np.ndarray, *, count: int, seed: int = 0
             "(n, height, width, channels) and (n,) are needed"
         )
     classes = np.unique(labels)
-    if len(classes) < 4 or count < 1:
+    if len(classes) < 4:
         raise UserError(
-            f"{count} mosaics of {len(classes)} classes: at least 1 and at least 4 are needed"
+            "a mosaic is made of four classes, and the images that may be used are of "
+            f"{len(classes)}"
         )
+    if count < 1:
+        raise UserError(f"{count} mosaics: at least 1 is needed")
     generator = stream(seed, Stream.MOSAIC)
     members = {name: np.flatnonzero(labels == name) for name in classes}
     height, width = images.shape[1:3]

@@ -44,13 +44,13 @@ def faithfulness_section(
     Args:
         measured: by `measure_faithfulness`.
         count: of images that were used.
-        where: what the localisation was measured on, in words.
+        where: what localisation was measured on, in words, or that it was not.
         figure: the PNG file to write.
         seed: of the tests and intervals.
     """
     measures = {m.measure for m in measured}
     text = (
-        f"{count} correctly classified test images; localisation on {where}. Random (the map's own "
+        f"{count} correctly classified test images; {where}. Random (the map's own "
         "cells in random places), centre and edge know nothing of the network: a map that does no "
         "better says nothing. Maps are compared image by image, and corrected for their number: of "
         "pages on maps that say nothing, at most 5% praise one."
