@@ -10,11 +10,12 @@ import time
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from rich.progress import Progress
+from rich.progress import Progress, TaskID
 
 from augcam.atomic import atomic_file, remove_leftovers, write_atomically
 from augcam.data.splits import in_proportion
@@ -22,7 +23,10 @@ from augcam.errors import UserError
 from augcam.runs.run_folder import RunFolder
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from augcam.data.cifar10c import Cifar10C
+    from augcam.runs.finished_run import FinishedRun
 
 Checkpoint = Literal["last", "best"]
 
@@ -145,12 +149,7 @@ def _measure(
     from augcam.data.cifar10c import SEVERITIES
     from augcam.data.corruptions import CORRUPTIONS, corrupt
     from augcam.explain import cam
-    from augcam.explain.faithfulness.baselines import centre_map, shuffled
-    from augcam.explain.faithfulness.concentration import concentration
-    from augcam.explain.faithfulness.insertion import insertions_deletions
-    from augcam.explain.faithfulness.maps import cleaned, enlarged, pixel_ranks
     from augcam.runs.finished_run import kept_predictions, open_run
-    from augcam.statistics.intervals import bootstrap_interval
     from augcam.training.hardware import environment
 
     began = time.perf_counter()
@@ -173,24 +172,22 @@ def _measure(
     (layer,) = cam.layer_names(run.network, (asked["layer"],), size)
     chosen = subset(labels, samples, seed)
     device = next(run.network.parameters()).device
-    # As many as are quick; fewer where images are so large that the run was given fewer.
-    batch = min(200 if device.type == "cpu" else 1000, folder.config().data.eval_batch_size)
     # In images through the network; an explanation is a forward and a backward pass.
     kinds = len(CORRUPTIONS) + (len(official.names) if official else 0)
     work = len(index) * (kinds * len(SEVERITIES) + 6) + len(chosen) * 57
-    task = progress.add_task("maps", total=work)
+    under_way = _UnderWay(
+        run,
+        images,
+        labels,
+        # As many as are quick; fewer where images are so large that the run was given fewer.
+        min(200 if device.type == "cpu" else 1000, folder.config().data.eval_batch_size),
+        seed,
+        progress,
+        progress.add_task("maps", total=work),
+    )
 
-    outputs: dict[str, list[torch.Tensor]] = {"logits": [], "true": [], "predicted": []}
-    with cam.GradCAM(run.network, layers=(layer,), method=asked["method"]) as explain:
-        for part in _parts(len(index), batch):
-            inputs = run.normalize(images[part])
-            true = explain(inputs, torch.from_numpy(labels[part]))
-            outputs["logits"].append(true.logits.cpu())
-            outputs["true"].append(true[layer].raw.cpu())
-            outputs["predicted"].append(explain(inputs)[layer].raw.cpu())
-            progress.update(task, advance=6 * len(inputs))
-    probabilities = torch.cat(outputs["logits"]).softmax(dim=1)
-    maps = torch.cat(outputs["true"])
+    logits, maps, maps_of_predicted = under_way.explained(layer, asked["method"])
+    probabilities = logits.softmax(dim=1)
     nothing = int((~probabilities.isfinite().all(dim=1)).sum())
     if nothing:
         raise UserError(
@@ -198,70 +195,15 @@ def _measure(
             "diverged, and there is nothing to measure"
         )
     ece = MulticlassCalibrationError(len(run.classes), n_bins=15)
-
-    def predict(inputs: torch.Tensor) -> torch.Tensor:
-        progress.update(task, advance=len(inputs))
-        return run.predict(inputs)
-
-    progress.update(task, description="insertion and deletion")
-    inputs = run.normalize(images[chosen])
-    cells = maps[chosen].relu().numpy()
-    orders = {
-        "map": cells,
-        "random": shuffled(cells, seed),
-        "centre": centre_map(inputs),
-    }
-    curves = insertions_deletions(
-        predict,
-        inputs,
-        {
-            name: pixel_ranks(enlarged(cleaned(order)[0], *inputs.shape[2:]), seed)
-            for name, order in orders.items()
-        },
-        torch.from_numpy(labels[chosen]),
-        steps=10,
-        baseline=None,
-        batch=batch,
-    )
-
-    def summary(values: np.ndarray) -> dict[str, Any]:
-        return bootstrap_interval(values, seed)._asdict() | {"n": len(values)}
-
-    ours = curves["map"]
-    measures: dict[str, Any] = {
-        "insertion": summary(ours.insertion),
-        "deletion": summary(ours.deletion),
-        "concentration": summary(concentration(maps)),
-        "excess": {
-            name: {
-                "insertion": summary(ours.insertion - curves[name].insertion),
-                "deletion": summary(ours.deletion - curves[name].deletion),
-            }
-            for name in ("random", "centre")
-        },
-    }
+    measures = under_way.faithfulness(maps, chosen)
 
     heads = "  ".join(f"{severity:6}" for severity in SEVERITIES)
     progress.console.print(f"{'accuracy, severity':<28}{heads}", markup=False, highlight=False)
 
-    def under(title: str, corrupted: Callable[[int, slice], np.ndarray]) -> list[float]:
-        """Accuracy at each severity of what `corrupted` makes of a part of the images."""
-        progress.update(task, description=title)
-        accuracies = []
-        for severity in SEVERITIES:
-            right = 0
-            for part in _parts(len(index), batch):
-                inputs = run.normalize(corrupted(severity, part))
-                right += int((predict(inputs).argmax(dim=1).cpu().numpy() == labels[part]).sum())
-            accuracies.append(right / len(index))
-        line = "  ".join(f"{accuracy:6.1%}" for accuracy in accuracies)
-        progress.console.print(f"{title:<28}{line}", markup=False, highlight=False)
-        return accuracies
-
     def own(name: str) -> Callable[[int, slice], np.ndarray]:
         return lambda severity, part: corrupt(images[part], index[part], name, severity, seed)
 
-    corruptions = {name: under(name, own(name)) for name in CORRUPTIONS}
+    corruptions = {name: under_way.accuracies(name, own(name)) for name in CORRUPTIONS}
     beside: dict[str, Any] = {}
     if official:
 
@@ -270,7 +212,8 @@ def _measure(
 
         beside["cifar10c"] = {
             "corruptions": {
-                name: under(f"CIFAR-10-C {name}", filed(name)) for name in official.names
+                name: under_way.accuracies(f"CIFAR-10-C {name}", filed(name))
+                for name in official.names
             },
             "other_files": list(official.others),
         }
@@ -300,13 +243,119 @@ def _measure(
         label=labels.astype(np.uint16),
         probabilities=probabilities.numpy().astype(np.float16),
         map_true=maps.numpy().astype(np.float32),
-        map_predicted=torch.cat(outputs["predicted"]).numpy().astype(np.float32),
+        map_predicted=maps_of_predicted.numpy().astype(np.float32),
     )
     return record
 
 
-def _parts(count: int, batch: int) -> Iterator[slice]:
-    return (slice(start, start + batch) for start in range(0, count, batch))
+@dataclass(frozen=True)
+class _UnderWay:
+    """A run's network and the images that it is measured on, a batch at a time, under one progress bar.
+
+    Attributes:
+        run: the network, and how images are normalized for it.
+        images, labels: uint8 (n, H, W, 3), int (n,).
+        batch: images that go through the network at once.
+        seed: of every random choice.
+        progress, task: advanced by the images that went through the network.
+    """
+
+    run: "FinishedRun"
+    images: np.ndarray
+    labels: np.ndarray
+    batch: int
+    seed: int
+    progress: Progress
+    task: TaskID
+
+    def explained(self, layer: str, method: str) -> "tuple[Tensor, Tensor, Tensor]":
+        """Logits (n, C), the maps (n, h, w) of the true classes, and those of the predicted ones."""
+        import torch
+
+        from augcam.explain.cam import GradCAM
+
+        logits, true, predicted = [], [], []
+        with GradCAM(self.run.network, layers=(layer,), method=method) as explain:
+            for part in self._parts():
+                inputs = self.run.normalize(self.images[part])
+                of_true = explain(inputs, torch.from_numpy(self.labels[part]))
+                logits.append(of_true.logits.cpu())
+                true.append(of_true[layer].raw.cpu())
+                predicted.append(explain(inputs)[layer].raw.cpu())
+                self.progress.update(self.task, advance=6 * len(inputs))
+        return torch.cat(logits), torch.cat(true), torch.cat(predicted)
+
+    def faithfulness(self, maps: "Tensor", chosen: np.ndarray) -> dict[str, Any]:
+        """Insertion and deletion of the `chosen` maps and what they exceed, concentration of all."""
+        import torch
+
+        from augcam.explain.faithfulness.baselines import centre_map, shuffled
+        from augcam.explain.faithfulness.concentration import concentration
+        from augcam.explain.faithfulness.insertion import insertions_deletions
+        from augcam.explain.faithfulness.maps import cleaned, enlarged, pixel_ranks
+        from augcam.statistics.intervals import bootstrap_interval
+
+        self.progress.update(self.task, description="insertion and deletion")
+        inputs = self.run.normalize(self.images[chosen])
+        cells = maps[chosen].relu().numpy()
+        orders = {
+            "map": cells,
+            "random": shuffled(cells, self.seed),
+            "centre": centre_map(inputs),
+        }
+        curves = insertions_deletions(
+            self._predict,
+            inputs,
+            {
+                name: pixel_ranks(enlarged(cleaned(order)[0], *inputs.shape[2:]), self.seed)
+                for name, order in orders.items()
+            },
+            torch.from_numpy(self.labels[chosen]),
+            steps=10,
+            baseline=None,
+            batch=self.batch,
+        )
+
+        def summary(values: np.ndarray) -> dict[str, Any]:
+            return bootstrap_interval(values, self.seed)._asdict() | {"n": len(values)}
+
+        ours = curves["map"]
+        return {
+            "insertion": summary(ours.insertion),
+            "deletion": summary(ours.deletion),
+            "concentration": summary(concentration(maps)),
+            "excess": {
+                name: {
+                    "insertion": summary(ours.insertion - curves[name].insertion),
+                    "deletion": summary(ours.deletion - curves[name].deletion),
+                }
+                for name in ("random", "centre")
+            },
+        }
+
+    def accuracies(self, title: str, corrupted: Callable[[int, slice], np.ndarray]) -> list[float]:
+        """Accuracy at each severity of what `corrupted` makes of a part of the images."""
+        from augcam.data.cifar10c import SEVERITIES
+
+        self.progress.update(self.task, description=title)
+        found = []
+        for severity in SEVERITIES:
+            right = 0
+            for part in self._parts():
+                answers = self._predict(self.run.normalize(corrupted(severity, part))).argmax(dim=1)
+                right += int((answers.cpu().numpy() == self.labels[part]).sum())
+            found.append(right / len(self.labels))
+        line = "  ".join(f"{accuracy:6.1%}" for accuracy in found)
+        self.progress.console.print(f"{title:<28}{line}", markup=False, highlight=False)
+        return found
+
+    def _predict(self, inputs: "Tensor") -> "Tensor":
+        self.progress.update(self.task, advance=len(inputs))
+        return self.run.predict(inputs)
+
+    def _parts(self) -> Iterator[slice]:
+        starts = range(0, len(self.labels), self.batch)
+        return (slice(start, start + self.batch) for start in starts)
 
 
 def _keep(folder: RunFolder, record: dict[str, Any], **arrays: np.ndarray) -> None:

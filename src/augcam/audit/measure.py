@@ -217,34 +217,9 @@ def audit(
     moves: dict[int, dict[str, Stability]] = {}
     if maps is not None and transforms:
         moves = stabilities(subject, maps, transforms, audited, seed)
-    patches: dict[int, Patch | None] = {}
-    for c in audited:
-        random = np.random.default_rng([seed, 1, c])
-        own, others = _split(subject, c)
-        donors = random.permutation(own)[:DONORS]
-        pointed = [one.region for one in ways[c]]
-        patches[c] = find_patch(subject, c, donors, others, pointed, random)
-    properties: dict[int, list[PropertyEffect]] = {c: [] for c in audited}
-    for name in PROPERTIES:
-        away = giving_away(subject, name, seed)
-        for c in audited:
-            # What does not give the class away need not be tried: the network cannot have learnt it.
-            if away[c].p > _GIVEN_AWAY or len(away[c].donors) < LEAST_CARRIERS:
-                continue
-            random = np.random.default_rng([seed, 2, c, list(PROPERTIES).index(name)])
-            moved, drop = follow(subject, c, name, away[c].donors, _split(subject, c)[1], random)
-            properties[c].append(PropertyEffect(name, away[c], moved, drop))
-
-    keys: list[tuple[int, str]] = []
-    raw: list[float] = []
-    for c in audited:
-        patch = patches[c]
-        keys.append((c, ""))
-        raw.append(patch.effect.p if patch else 1.0)
-        for one in properties[c]:
-            keys.append((c, one.name))
-            raw.append(one.effect.p)
-    adjusted = dict(zip(keys, holm(raw).tolist(), strict=True))
+    patches = {c: _patch(subject, c, ways[c], seed) for c in audited}
+    properties = _properties(subject, audited, seed)
+    adjusted = _adjusted(patches, properties)
     result = []
     for c, name in enumerate(class_names):
         if refusals[c]:
@@ -275,6 +250,41 @@ def audit(
 
 def _clusters(subject: Subject, maps: EvidenceMaps, c: int) -> list[Cluster]:
     return clusters(maps, _split(subject, c)[0], subject.predicted == subject.labels)
+
+
+def _patch(subject: Subject, c: int, ways: Sequence[Cluster], seed: int) -> Patch | None:
+    """The part that carries the class, sought where its maps point and elsewhere."""
+    random = np.random.default_rng([seed, 1, c])
+    own, others = _split(subject, c)
+    donors = random.permutation(own)[:DONORS]
+    return find_patch(subject, c, donors, others, [one.region for one in ways], random)
+
+
+def _properties(
+    subject: Subject, audited: Sequence[int], seed: int
+) -> dict[int, list[PropertyEffect]]:
+    """What each class's properties move, of those that give it away: no others can be learnt."""
+    found: dict[int, list[PropertyEffect]] = {c: [] for c in audited}
+    for number, name in enumerate(PROPERTIES):
+        away = giving_away(subject, name, seed)
+        for c in audited:
+            if away[c].p > _GIVEN_AWAY or len(away[c].donors) < LEAST_CARRIERS:
+                continue
+            random = np.random.default_rng([seed, 2, c, number])
+            moved, drop = follow(subject, c, name, away[c].donors, _split(subject, c)[1], random)
+            found[c].append(PropertyEffect(name, away[c], moved, drop))
+    return found
+
+
+def _adjusted(
+    patches: Mapping[int, Patch | None], properties: Mapping[int, Sequence[PropertyEffect]]
+) -> dict[tuple[int, str], float]:
+    """The p of each class's part (under "") and of its properties, Holm's over all of them."""
+    raw: dict[tuple[int, str], float] = {}
+    for c, patch in patches.items():
+        raw[c, ""] = patch.effect.p if patch else 1.0
+        raw |= {(c, one.name): one.effect.p for one in properties[c]}
+    return dict(zip(raw, holm(list(raw.values())).tolist(), strict=True))
 
 
 def _on_object(subject: Subject, patch: Patch | None) -> float | None:
