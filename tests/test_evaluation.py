@@ -28,6 +28,7 @@ from augcam.runs.finished_run import FinishedRun, open_run
 from augcam.runs.run_folder import RunFolder
 from tests.conftest import batches_seen, compose
 from tests.data.test_cifar10c import write_files
+from tests.faults.command import Started
 
 SETTINGS: dict[str, Any] = {"n": 40, "samples": 20, "seed": 3, "checkpoint": "last"}
 TINY = [
@@ -105,6 +106,21 @@ def test_accuracies_are_those_of_the_network_on_the_same_images(opened, record, 
                 seen = corrupt(opened.images[i : i + 1], np.array([i]), name, severity, 3)
                 right += int(opened.predict(opened.normalize(seen)).argmax()) == opened.labels[i]
             assert record["corruptions"][name][severity - 1] == right / 40
+
+
+def test_the_checkpoint_that_is_asked_for_is_measured(tmp_path, monkeypatch):
+    run = write_run(tmp_path / "run")
+    shutil.copy(run.last, run.best)
+    opened = []
+
+    def open_it(_folder, checkpoint, _progress):
+        opened.append(checkpoint)
+        raise Started
+
+    monkeypatch.setattr("augcam.runs.finished_run.open_run", open_it)
+    with pytest.raises(Started):
+        measure_run(run, **SETTINGS | {"checkpoint": "best"}, progress=quiet())
+    assert opened == ["best"]
 
 
 def test_no_more_images_at_once_than_the_run_was_tested_with(tmp_path):

@@ -1,5 +1,6 @@
 """`key=value` of the commands without Hydra."""
 
+import sys
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, get_type_hints
@@ -8,6 +9,7 @@ import pytest
 from pydantic import BaseModel, ConfigDict, Field
 
 from augcam.cli.arguments import GivenPath, folders_and_options, options
+from augcam.config.build import trusted_packages
 from augcam.errors import UserError
 
 
@@ -50,6 +52,13 @@ def test_help_is_the_usage_and_the_fields_with_their_defaults(capsys):
     assert lines[0].strip() == "How to use it."
     assert "  run=          whose" in lines
     assert "  n=            how many [100]" in lines
+
+
+def test_packages_of_ones_own_are_let_in_by_every_command(monkeypatch):
+    monkeypatch.setattr("augcam.config.build._trusted", set())
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    assert options(Wanted, ["run=r", "trust=[mine,theirs.too]"], "") == Wanted(run="r")
+    assert trusted_packages() == {"mine", "theirs.too"}
 
 
 def test_a_path_may_begin_at_home(monkeypatch, tmp_path):

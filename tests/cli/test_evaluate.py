@@ -9,12 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from augcam.cli.evaluate import main
 from augcam.config.schema import validate
 from augcam.data.corruptions import CORRUPTIONS
 from augcam.report.write import write_report
 from augcam.runs.run_folder import RunFolder
 from tests.cli.test_train import TINY
 from tests.conftest import compose, evaluate, train_py
+from tests.data.test_cifar10c import write_files
+from tests.faults.command import Started
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +93,31 @@ def test_a_finished_run_is_evaluated_once(run, evaluated, tmp_path):
     other = evaluate(f"run={copy}", "n=20", "samples=10")
     assert other.returncode == 0
     assert json.loads((copy / "evaluation.json").read_text())["images"] == 20
+
+
+def test_everything_that_is_asked_for_is_measured(tmp_path, monkeypatch):
+    asked = []
+
+    def measure(folder, **settings):
+        asked.append((folder.path, settings))
+        raise Started
+
+    monkeypatch.setattr("augcam.cli.evaluate.measure_run", measure)
+    run = RunFolder(tmp_path / "run")
+    run.save_config(validate(compose(["name=x", *TINY])))
+    run.checkpoints.mkdir()
+    run.best.write_bytes(b"not looked at")
+    official = write_files(tmp_path / "C")
+    with pytest.raises(Started):
+        main(
+            [f"run={run.path}", "n=30", "samples=12", "seed=5", "checkpoint=best",
+             f"corruptions={official}"]
+        )  # fmt: skip
+    ((folder, settings),) = asked
+    del settings["progress"]
+    assert folder == run.path
+    assert settings.pop("official").folder == official
+    assert settings == {"n": 30, "samples": 12, "seed": 5, "checkpoint": "best"}
 
 
 def test_nothing_heavy_is_imported_to_say_that_it_is_done():

@@ -20,6 +20,8 @@ from augcam.viz.terminal import progress_bars
 from tests.browser import assert_legible, laid_out, needs_chromium
 from tests.cli.test_train import TINY
 from tests.conftest import explain, train_py
+from tests.faults.command import Started
+from tests.test_evaluation import write_run
 
 
 @pytest.fixture(scope="module")
@@ -149,6 +151,30 @@ def test_a_browser_shows_every_page_and_what_leads_to_it(explained, tmp_path, wi
     assert all('<a href="index.html">' in page.read_text() for page in pages.values())
     with Image.open(explained / "explain" / "pictures" / "001.png") as overlay:
         assert overlay.size == (640, 480)
+
+
+@pytest.mark.parametrize("part", ["galleries", "own pictures"])
+def test_maps_are_of_the_checkpoint_and_by_the_method_that_are_asked_for(
+    tmp_path, monkeypatch, part
+):
+    folder = write_run(tmp_path / "run", seed=0)
+    other = write_run(tmp_path / "other", seed=1)
+    shutil.copy(other.last, folder.best)
+    Image.new("RGB", (40, 40)).save(tmp_path / "photo.png")
+    asked = []
+
+    def explained(network, **settings):
+        asked.append((network.get_parameter("fc.weight"), settings))
+        raise Started
+
+    monkeypatch.setattr("augcam.explain.rows.GradCAM", explained)
+    words = [f"images={tmp_path}/photo.png"] if part == "own pictures" else []
+    with pytest.raises(Started):
+        main([f"run={folder.path}", "checkpoint=best", "method=hirescam", "layers=layer3", *words])
+    ((weights, settings),) = asked
+    saved = torch.load(other.last, weights_only=True)["state_dict"]
+    assert torch.equal(weights.cpu(), saved["network.fc.weight"])
+    assert settings == {"layers": ("layer3",), "method": "hirescam"}
 
 
 def test_the_check_starts_from_weights_as_training_does(run):

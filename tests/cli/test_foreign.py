@@ -8,6 +8,7 @@ from PIL import Image
 
 from augcam.cli.explain import main
 from augcam.errors import UserError
+from tests.faults.command import Started
 
 NETWORK = ["model=torchvision", "model.arch=mobilenet_v3_small"]
 
@@ -38,6 +39,22 @@ def test_a_page_of_ones_own_pictures(files, tmp_path, capsys):
     drawn = sorted(path.name for path in (tmp_path / "page" / "pictures").glob("*.png"))
     assert drawn == ["001.png", "001_others.png", "002.png", "002_others.png"]
     assert f"{tmp_path}/page/index.html" in capsys.readouterr().out
+
+
+def test_maps_are_of_the_layer_and_by_the_method_that_are_asked_for(files, tmp_path, monkeypatch):
+    asked = []
+
+    def explained(_network, **settings):
+        asked.append(settings)
+        raise Started
+
+    monkeypatch.setattr("augcam.explain.rows.GradCAM", explained)
+    with pytest.raises(Started):
+        main(
+            [*NETWORK, f"weights={files}/w.pt", f"images={files}/*.png", "size=96",
+             "layer=features.3", "method=hirescam", f"out={tmp_path}/page"]
+        )  # fmt: skip
+    assert asked == [{"layers": ("features.3",), "method": "hirescam"}]
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,15 @@ from torch import nn
 
 from augcam.config.schema import validate
 from augcam.errors import UserError
-from augcam.runs.build import build_network, image_size, start_from_weights
+from augcam.runs.build import (
+    build_data,
+    build_mix,
+    build_network,
+    build_run_pipeline,
+    build_source,
+    image_size,
+    start_from_weights,
+)
 from tests.conftest import compose
 
 MOBILENET = ("model=torchvision", "model.arch=mobilenet_v3_small")
@@ -19,6 +27,57 @@ def configured(*overrides: str):
 
 def strides(network: nn.Module) -> list[tuple[int, ...]]:
     return [m.stride for m in network.modules() if isinstance(m, nn.Conv2d)][:1]
+
+
+FOLDER = ("data=folder", "data.root=x")
+SVHN = ("data=torchvision", "data.dataset=SVHN")
+ALPHAS = ("mix=mixup_cutmix", "mix.mixup.alpha=0.3", "mix.cutmix.alpha=0.7")
+SMALL = ("model=resnet10", "model.width=8")
+
+
+def transforms(config):
+    return build_run_pipeline(config, build_source(config)).transforms
+
+
+def kinds(config):
+    return [(type(kind).__name__, kind.alpha) for kind in build_mix(config).kinds]
+
+
+def stage_strides(config):
+    network = build_network(config, 10)
+    return [network.get_submodule(f"layer{n}.0.conv1").stride[0] for n in (1, 2, 3, 4)]
+
+
+def spread(config):
+    """The standard deviation of weights from 64 channels to 64."""
+    return float(build_network(config, 10).get_parameter("layer4.0.conv2.weight").detach().std())
+
+
+@pytest.mark.parametrize(
+    ("overrides", "found", "expected"),
+    [
+        (["data=shapes", "data.shortcut=0.3"], lambda c: build_source(c).shortcut, 0.3),
+        (["data=shapes", "data.orientation_pair=true"],
+         lambda c: build_source(c).orientation_pair, True),
+        ([*FOLDER, "data.masks=m"], lambda c: build_source(c).masks.name, "m"),
+        ([*SVHN, "data.download=true"], lambda c: build_source(c).download, True),
+        (["aug=rotate", "aug_strength=0.2"], lambda c: transforms(c)["rotate"].limit, (-3, 3)),
+        (["aug=augmix", "aug.augmix.fill=0", "loss.jsd=12"], lambda c: build_data(c).views, 3),
+        (["aug=augmix", "aug.augmix.fill=0"], lambda c: build_data(c).views, 1),
+        (ALPHAS, kinds, [("MixUp", 0.3), ("CutMix", 0.7)]),
+        (["mix=mixup"], kinds, [("MixUp", 1)]),
+        (["mix=cutmix"], kinds, [("CutMix", 1)]),
+        (["mix=mixup", "mix.p=0.4"], lambda c: build_mix(c).p, 0.4),
+        (["mix=mixup", "mix.p=0.4"], lambda c: build_data(c).mix.p, 0.4),
+        ([*SMALL, "model.strides=[2,1,2,1]"], stage_strides, [2, 1, 2, 1]),
+        # Kaiming normal with fan out; PyTorch's own is uniform over +-1/sqrt(fan in).
+        ([*SMALL, "model.init=he"], spread, pytest.approx((2 / (9 * 64)) ** 0.5, rel=0.03)),
+        ([*SMALL, "model.init=torch"], spread, pytest.approx((3 * 9 * 64) ** -0.5, rel=0.03)),
+    ],
+    ids=lambda value: value[-1] if isinstance(value, list | tuple) else "",
+)  # fmt: skip
+def test_what_a_key_says_is_what_is_built(overrides, found, expected):
+    assert found(configured(*overrides)) == expected
 
 
 def test_the_stem_follows_the_size_of_the_images():

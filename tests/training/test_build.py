@@ -64,6 +64,21 @@ def test_without_it_the_optimizer_is_as_it_was():
 
 
 @pytest.mark.parametrize(
+    ("overrides", "attribute", "value"),
+    [
+        (["loss.label_smoothing=0.3"], "label_smoothing", 0.3),
+        (["loss.l1=0.01"], "l1", 0.01),
+        (["loss.jsd=12", "aug=augmix"], "jsd", 12),
+        (["optim.weight_decay=0.003"], "weight_decay", 0.003),
+        (["optim.decay_norm_and_bias=true"], "decay_norm_and_bias", True),
+    ],
+)
+def test_the_loss_and_the_decay_are_those_of_the_config(overrides, attribute, value):
+    config = validate(compose([*TINY, *overrides]))
+    assert getattr(build_classifier(config, "abcdefghij"), attribute) == value
+
+
+@pytest.mark.parametrize(
     ("scheduler", "rates"),
     [
         # of optim.lr, epoch by epoch

@@ -1,6 +1,7 @@
 """Loss, metrics and schedule: expected values from scikit-learn, torch alone, or arithmetic."""
 
 import contextlib
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -129,6 +130,24 @@ def test_weight_decay_spares_norms_and_biases():
     assert all(p.ndim == 1 for p in spared["params"])
     both = {id(p) for p in decayed["params"]} | {id(p) for p in spared["params"]}
     assert both == {id(p) for p in network.parameters()}
+
+
+@pytest.mark.parametrize("head_lr", ["null", "0.4"])
+@pytest.mark.parametrize(("everywhere", "of_the_others"), [("false", 0), ("true", 0.003)])
+def test_the_optimizer_of_a_run_decays_what_the_config_says(everywhere, of_the_others, head_lr):
+    config = validate(
+        compose(["model=resnet10", "model.width=8", "optim.weight_decay=0.003",
+                 f"optim.decay_norm_and_bias={everywhere}", f"optim.head_lr={head_lr}"])
+    )  # fmt: skip
+    classifier = build_classifier(config, map(str, range(10)))
+    trainer = SimpleNamespace(estimated_stepping_batches=10)
+    classifier.trainer = trainer
+    optimizer = classifier.configure_optimizers()["optimizer"]
+    decay = {
+        id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]
+    }
+    for name, parameter in classifier.network.named_parameters():
+        assert decay[id(parameter)] == (0.003 if parameter.ndim > 1 else of_the_others), name
 
 
 def test_fixed_filters_are_in_no_group():

@@ -7,17 +7,59 @@ import os
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from augcam.config.schema import validate
 from augcam.data.datamodule import ImageDataModule
 from augcam.errors import RunError, UserError, explained
+from augcam.models.resnet import resnet
 from augcam.runs.run_folder import RunFolder
 from augcam.training.callbacks import predictions
 from augcam.training.callbacks.checkpoints import AtomicCheckpoints
 from augcam.training.run import read_data
 from tests.conftest import compose
-from tests.training.conftest import Died, tiny_run
+from tests.training.conftest import Died, same, tiny_run
+
+
+@pytest.fixture
+def first_weights(monkeypatch):
+    """A function: the weights of the network when a run is ready to be fitted; it gets no further."""
+
+    def ready(path, *overrides):
+        networks = []
+
+        def keep(_trainer, classifier, *_others):
+            networks.append(classifier.network)
+            raise Died
+
+        with monkeypatch.context() as patched:
+            patched.setattr("augcam.training.run.fit_and_test", keep)
+            with pytest.raises(Died):
+                tiny_run(path, *overrides)
+        return networks[0].state_dict()
+
+    return ready
+
+
+def test_a_run_begins_with_the_weights_of_the_file(tmp_path, first_weights):
+    theirs = resnet(10, width=8, blocks=(1, 1, 1, 1)).state_dict()
+    torch.save(theirs, tmp_path / "w.pt")
+    assert same(first_weights(tmp_path / "run", f"model.weights={tmp_path}/w.pt"), theirs)
+
+
+def test_a_run_that_goes_on_needs_the_file_no_more(tmp_path, died_in_epoch, first_weights):
+    theirs = resnet(10, width=8, blocks=(1, 1, 1, 1)).state_dict()
+    torch.save(theirs, tmp_path / "w.pt")
+    given = f"model.weights={tmp_path}/w.pt"
+    died_in_epoch(tmp_path / "run", 2, given)
+    (tmp_path / "w.pt").unlink()
+    assert not same(first_weights(tmp_path / "run", given), theirs)
+
+
+def test_a_run_with_augmixs_loss_comes_to_its_end(tmp_path):
+    result = tiny_run(tmp_path / "run", "aug=augmix", "loss.jsd=12", "trainer.max_epochs=1")
+    assert result.metrics["status"] == "finished"
 
 
 @pytest.mark.parametrize(

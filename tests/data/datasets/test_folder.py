@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from augcam.config.schema import validate
-from augcam.data.datasets.folder import ImageFolder, read_image
+from augcam.data.datasets.folder import ImageFolder, read_image, read_whole
 from augcam.errors import UserError
 from augcam.runs.build import build_data, build_source
 from tests.conftest import compose
@@ -23,6 +23,13 @@ from tests.conftest import compose
 def write(path: Path, colour=(200, 10, 10), size=(40, 30), mode="RGB") -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", size, colour).convert(mode).save(path)
+
+
+def write_turned(path: Path, upright: Image.Image) -> None:
+    """As a camera that was held on its side writes it: turned, and marked as turned."""
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be shown a quarter turn clockwise from how it lies in the file
+    upright.transpose(Image.Transpose.ROTATE_90).save(path, exif=exif)
 
 
 class TestImageFolder:
@@ -68,6 +75,17 @@ class TestImageFolder:
         assert read.shape == (10, 10, 3)
         assert np.all(read[:, 2:-2] == [0, 255, 0])
 
+    def test_a_photo_from_a_turned_camera_is_turned_upright(self, tmp_path):
+        upright = Image.new("RGB", (32, 32))
+        upright.paste((255, 255, 255), (0, 0, 32, 16))
+        write_turned(tmp_path / "photo.jpg", upright)
+        for read in (
+            read_image(tmp_path / "photo.jpg", 16),
+            read_whole(tmp_path / "photo.jpg", 16),
+        ):
+            assert read[:7].min() > 200
+            assert read[9:].max() < 50
+
     @pytest.mark.parametrize("mode", ["L", "P", "1", "RGBA", "CMYK", "LA"])
     def test_every_mode_becomes_rgb(self, tmp_path, mode):
         path = tmp_path / ("image.jpg" if mode == "CMYK" else "image.png")
@@ -89,6 +107,18 @@ class TestImageFolder:
         source = ImageFolder(tmp_path, 8)
         with pytest.raises(UserError, match=str(broken)):
             source.train() if part == "train" else source.test()
+
+    @pytest.mark.parametrize(
+        "spoil",
+        [lambda path: path.write_bytes(b""), lambda path: bomb(path, 10_000)],
+        ids=["empty", "bomb"],
+    )
+    def test_a_test_file_that_cannot_be_used_is_named_before_training(self, tmp_path, spoil):
+        for path in ("train/a", "train/b", "test/a", "test/b"):
+            write(tmp_path / path / "1.png")
+        spoil(tmp_path / "test" / "b" / "1.png")
+        with pytest.raises(UserError, match=r"test/b/1\.png: not an image that can be read"):
+            ImageFolder(tmp_path, 8).prepare()
 
     def test_one_class_is_no_task(self, tmp_path):
         write(tmp_path / "only" / "1.png")
@@ -491,6 +521,23 @@ class TestMasks:
         assert masks[:, :, :5].all()
         assert not masks[:, :, 5:].any()
         assert source.train().masks is None
+
+    @pytest.mark.parametrize("turned", [False, True], ids=["upright", "turned"])
+    def test_the_mask_of_a_turned_photo_is_upright_or_turned_itself(self, tmp_path, turned):
+        root, mask = self.folder(tmp_path), np.zeros((40, 20), np.uint8)
+        mask[10:20] = 7
+        write_turned(root / "test" / "cat" / "1.jpg", Image.new("RGB", (20, 40)))
+        path = tmp_path / "masks" / "test" / "cat" / "1.png"
+        if turned:
+            write_turned(path, Image.fromarray(mask))
+        else:
+            Image.fromarray(mask).save(path)
+        source = ImageFolder(root, 10, masks=tmp_path / "masks")
+        source.prepare()
+        cat, _dog = source.test().masks
+        # The middle 20 of 40 rows are kept, of which the upper half is the object.
+        assert cat[:5].all()
+        assert not cat[5:].any()
 
     def test_an_image_without_a_mask_is_named_and_where_it_would_be(self, tmp_path):
         root = self.folder(tmp_path)

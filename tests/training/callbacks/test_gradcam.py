@@ -130,9 +130,34 @@ def mixed_loader(share: float, count: int = 16) -> DataLoader:
     return DataLoader(TensorDataset(images, labels, torch.arange(count)), batch_size=8)
 
 
+ASKED = {"layer": "layer3", "method": "hirescam"}  # neither is what a panel shows unless asked
+
+
+def assert_shows_maps(rows, column, module, images, targets):
+    """A column of the picture is the images under the maps that were asked for, for the targets."""
+    shown = (images.permute(0, 2, 3, 1) * 0.25 + 0.5).clamp(0, 1).mul(255).round().numpy()
+    with GradCAM(module.network, layers=(ASKED["layer"],), method=ASKED["method"]) as cam:
+        found = cam(images, targets)[ASKED["layer"]]
+    expected = overlay(shown.astype(np.uint8), found.heatmap.numpy(), found.status)
+    pictures = np.stack([row[column] for row in rows]).astype(int)
+    assert np.abs(pictures - expected.astype(int)).max() <= 2
+
+
+def test_mistakes_are_shown_with_the_evidence_for_both_answers(tmp_path, drawn):
+    module, data = classifier(), loader()
+    trainer(tmp_path, [panel(tmp_path, **ASKED)]).validate(module, data, verbose=False)
+    images, labels = (torch.cat(part) for part in list(zip(*data, strict=True))[:2])
+    wrong, _ = mistakes(module, data)
+    predicted = module.eval()(images[wrong]).argmax(1)
+    for column, targets in ((1, predicted), (2, labels[wrong])):
+        assert_shows_maps(drawn[0][0], column, module, images[wrong], targets)
+
+
 def test_mixtures_are_shown_with_the_evidence_for_both_of_their_classes(tmp_path, drawn):
     module, data = classifier(), mixed_loader(0.7)
-    trainer(tmp_path, [panel(tmp_path, images=3)], max_epochs=1).fit(module, data, loader())
+    trainer(tmp_path, [panel(tmp_path, images=3, **ASKED)], max_epochs=1).fit(
+        module, data, loader()
+    )
     rows, captions = drawn[-1]
     images = next(iter(data))[0][:3]
     module.eval()
@@ -141,11 +166,7 @@ def test_mixtures_are_shown_with_the_evidence_for_both_of_their_classes(tmp_path
     shown = (images.permute(0, 2, 3, 1) * 0.25 + 0.5).clamp(0, 1).mul(255).round().numpy()
     assert np.abs(np.stack([row[0] for row in rows]).astype(int) - shown).max() <= 1
     for column, target in ((1, 3), (2, 7)):
-        with GradCAM(module.network, layers=("layer4",)) as cam:
-            found = cam(images, torch.full((3,), target))["layer4"]
-        expected = overlay(shown.astype(np.uint8), found.heatmap.numpy(), found.status)
-        pictures = np.stack([row[column] for row in rows]).astype(int)
-        assert np.abs(pictures - expected.astype(int)).max() <= 2
+        assert_shows_maps(rows, column, module, images, torch.full((3,), target))
     read = EventAccumulator(str(tmp_path), size_guidance={"images": 0}).Reload()
     assert [event.step for event in read.Images("gradcam/mixed")] == [1]
     assert (tmp_path / "figures" / "gradcam_mixed.png").is_file()
