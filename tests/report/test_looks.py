@@ -2,6 +2,7 @@
 
 import dataclasses
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,7 +38,7 @@ def test_a_report_fetches_no_test_images_though_its_runs_were_to(tmp_path, monke
 
     monkeypatch.setattr("torchvision.datasets.SVHN.__init__", missing)
     words = ("data=torchvision", "data.dataset=SVHN", f"data.root={tmp_path}", "data.download=true")
-    run = SimpleNamespace(config=validate(compose(words)), folder=RunFolder(tmp_path))
+    run: Any = SimpleNamespace(config=validate(compose(words)), folder=RunFolder(tmp_path))
     with pytest.raises(UserError, match="not there"):
         looks.test_images(run)
     assert asked == [False]

@@ -1,11 +1,13 @@
 """From a config to the network of a run, and to the weights that it begins with."""
 
+from typing import Any
+
 import pytest
 import torch
 import torchvision
 from torch import nn
 
-from augcam.config.schema import validate
+from augcam.config.schema import Config, validate
 from augcam.errors import UserError
 from augcam.runs.build import (
     build_data,
@@ -35,7 +37,11 @@ ALPHAS = ("mix=mixup_cutmix", "mix.mixup.alpha=0.3", "mix.cutmix.alpha=0.7")
 SMALL = ("model=resnet10", "model.width=8")
 
 
-def transforms(config):
+def source(config: Config) -> Any:
+    return build_source(config)
+
+
+def transforms(config: Config) -> Any:
     return build_run_pipeline(config, build_source(config)).transforms
 
 
@@ -43,8 +49,8 @@ def kinds(config):
     return [(type(kind).__name__, kind.alpha) for kind in build_mix(config).kinds]
 
 
-def stage_strides(config):
-    network = build_network(config, 10)
+def stage_strides(config: Config) -> list[int]:
+    network: Any = build_network(config, 10)
     return [network.get_submodule(f"layer{n}.0.conv1").stride[0] for n in (1, 2, 3, 4)]
 
 
@@ -56,11 +62,11 @@ def spread(config):
 @pytest.mark.parametrize(
     ("overrides", "found", "expected"),
     [
-        (["data=shapes", "data.shortcut=0.3"], lambda c: build_source(c).shortcut, 0.3),
+        (["data=shapes", "data.shortcut=0.3"], lambda c: source(c).shortcut, 0.3),
         (["data=shapes", "data.orientation_pair=true"],
-         lambda c: build_source(c).orientation_pair, True),
-        ([*FOLDER, "data.masks=m"], lambda c: build_source(c).masks.name, "m"),
-        ([*SVHN, "data.download=true"], lambda c: build_source(c).download, True),
+         lambda c: source(c).orientation_pair, True),
+        ([*FOLDER, "data.masks=m"], lambda c: source(c).masks.name, "m"),
+        ([*SVHN, "data.download=true"], lambda c: source(c).download, True),
         (["aug=rotate", "aug_strength=0.2"], lambda c: transforms(c)["rotate"].limit, (-3, 3)),
         (["aug=augmix", "aug.augmix.fill=0", "loss.jsd=12"], lambda c: build_data(c).views, 3),
         (["aug=augmix", "aug.augmix.fill=0"], lambda c: build_data(c).views, 1),

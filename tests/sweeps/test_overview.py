@@ -111,9 +111,8 @@ def finished(folder: Path, accuracy: float) -> RunFolder:
 
 
 def test_the_line_after_a_job_says_how_long_the_rest_takes_and_which_is_best(tmp_path, monkeypatch):
-    clock = SimpleNamespace(monotonic=lambda: now)
-    monkeypatch.setattr(overview, "time", clock)
     now = 1000.0
+    monkeypatch.setattr(overview, "time", SimpleNamespace(monotonic=lambda: now))
     before = finished(tmp_path / "before", 0.4)  # by an earlier start: it cost this one no time
     watch = Watch(tmp_path, planned=8)
     states = {before: "finished"}

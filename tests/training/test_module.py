@@ -139,9 +139,8 @@ def test_the_optimizer_of_a_run_decays_what_the_config_says(everywhere, of_the_o
         compose(["model=resnet10", "model.width=8", "optim.weight_decay=0.003",
                  f"optim.decay_norm_and_bias={everywhere}", f"optim.head_lr={head_lr}"])
     )  # fmt: skip
-    classifier = build_classifier(config, map(str, range(10)))
-    trainer = SimpleNamespace(estimated_stepping_batches=10)
-    classifier.trainer = trainer
+    classifier: Any = build_classifier(config, map(str, range(10)))
+    classifier.trainer = SimpleNamespace(estimated_stepping_batches=10)
     optimizer = classifier.configure_optimizers()["optimizer"]
     decay = {
         id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]
