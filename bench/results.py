@@ -85,12 +85,13 @@ def keep(key: str, folders: Iterable[str]) -> None:
             ],
             "history": [{k: row[k] for k in _HISTORY if k in row} for row in metrics["history"]],
         }
+        log = folder.log_file.read_text().splitlines(keepends=True)
+        ends_of_epochs = "".join(line for line in log if " batch " not in line)
+        metrics["stops"] = ends_of_epochs.count(": going on from ")
         prefix = TESTED if metrics["holdout"] == "test" else ""
         target = KEPT / key / f"{prefix}{stem(metrics)}.json"
         target.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(target, json.dumps(metrics, separators=(",", ":")) + "\n")
-        log = folder.log_file.read_text().splitlines(keepends=True)
-        ends_of_epochs = "".join(line for line in log if " batch " not in line)
         # Where a run was, and what it went on from: not this machine's folders.
         paths = r"(?<=going on from ).*/(?=checkpoints/)|(?<=: run      )/.*/(?=outputs/)"
         without_paths = re.sub(paths, "", ends_of_epochs)
@@ -220,11 +221,12 @@ def short() -> str:
 
 
 def where(run: Metrics) -> str:
-    """`cpu, 1 of 2 cores, 32-true`: what a run was made on."""
+    """`cpu, 1 of 2 cores, 32-true`: what a run was made on; before a stop it may have been another."""
     e = run["environment"]
     used = e.get("torch_threads", e["cores"])
     cores = f"{used} of {e['cores']}" if e["device"] == "cpu" and used < e["cores"] else e["cores"]
-    return f"{e['device']}, {cores} cores, {e['precision']}"
+    last = " after the last stop" if run.get("stops") else ""
+    return f"{e['device']}, {cores} cores{last}, {e['precision']}"
 
 
 def stopped(recipe: Recipe) -> list[Metrics]:

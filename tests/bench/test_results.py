@@ -32,6 +32,15 @@ def trusting(monkeypatch):
     monkeypatch.setattr("augcam.config.build._trusted", set())
 
 
+def test_of_a_run_that_was_stopped_the_last_device_is_known():
+    run = {
+        "environment": {"device": "cpu", "cores": 2, "torch_threads": 1, "precision": "bf16-mixed"}
+    }
+    assert results.where(run) == "cpu, 1 of 2 cores, bf16-mixed"
+    stopped = results.where(run | {"stops": 2})
+    assert stopped == "cpu, 1 of 2 cores after the last stop, bf16-mixed"
+
+
 def test_mean_and_spread():
     assert results.mean_and_spread([0.93, 0.94, 0.95]) == "94.00 ± 1.00 (n = 3)"
     assert results.mean_and_spread([0.93]) == "93.00 (n = 1)"
@@ -82,7 +91,7 @@ class TestAccuracyCell:
     recipe = results.BY_KEY["seed_d"]
 
     def test_nothing_run(self, keep_run):
-        assert results.accuracy_cell(self.recipe) == "not run: needs a GPU"
+        assert results.accuracy_cell(self.recipe) == "not run"
 
     def test_shorter_runs_say_so_and_are_not_mixed(self, keep_run):
         keep_run("seed_d", 1, 0.60, epochs=2)
