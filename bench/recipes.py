@@ -20,7 +20,6 @@ class Recipe:
     overrides: str
     reported: str
     epochs: int
-    gpu: bool = True
     theirs: Sequence[float] = ()
     best: str = ""
     note: str = ""
@@ -73,6 +72,6 @@ RECIPES = (
     Recipe("trivialaugment", "crop, flip and TrivialAugment",
            "aug=crop_flip_trivialaugment trainer.max_epochs=35", "", 35),
     Recipe("cpu_budget", "cpu_budget: ResNet10 of width 48, 2.8 million parameters",
-           "experiment=cpu_budget", "", 10, gpu=False),
+           "experiment=cpu_budget", "", 10),
 )  # fmt: skip
 BY_KEY = {recipe.key: recipe for recipe in RECIPES}

@@ -169,7 +169,7 @@ def accuracy_cell(recipe: Recipe) -> str:
     """The test accuracy after the last epoch, or how far the recipe's runs got."""
     runs = longest(recipe)
     if not runs:
-        return "not run" + (": needs a GPU" if recipe.gpu else "")
+        return "not run"
     fewer = shortened(recipe, runs)
     reached = mean_and_spread([run["test"]["accuracy"] for run in runs])
     return f"{reached}{fewer}; whole: not run" if fewer else reached
