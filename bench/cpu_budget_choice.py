@@ -29,6 +29,8 @@ CHANGES = {
     for rate in RATES
 }
 
+RECIPE = "batch64_lr0.1"  # what conf/experiment/cpu_budget.yaml has
+
 
 if __name__ == "__main__":
     if len(sys.argv) != 2:

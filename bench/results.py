@@ -379,21 +379,30 @@ def logs(key: str, runs: Iterable[Metrics]) -> str:
 
 
 def choice_table() -> str:
-    """cpu_budget's batch sizes and rates, on held-out training images."""
+    """cpu_budget's batch sizes and rates, each against the recipe's, on held-out training images."""
     runs = finished("choice")
     if not any(runs.values()):
         return "Not run yet."
-
-    def cell(key: str) -> str:
-        if not runs[key]:
-            return "not run"
-        return f"{mean_and_spread(held_out(runs[key]))} {logs(f'choice/{key}', runs[key])}"
-
-    rows = [
-        [str(size), *(cell(f"batch{size}_lr{rate:g}") for rate in choice.RATES)]
-        for size in choice.BATCH_SIZES
-    ]
-    return table(["batch size", *(f"peak rate {rate:g}" for rate in choice.RATES)], rows)
+    others = len(choice.CHANGES) - 1
+    rows = []
+    for size in choice.BATCH_SIZES:
+        for rate in choice.RATES:
+            key = f"batch{size}_lr{rate:g}"
+            if not runs[key]:
+                rows.append([str(size), f"{rate:g}", "not run", "", ""])
+                continue
+            apart = "the recipe's"
+            if key != choice.RECIPE:
+                apart = difference(runs[key], runs[choice.RECIPE], "val", others)
+            rows.append([
+                str(size), f"{rate:g}", mean_and_spread(held_out(runs[key])), apart,
+                logs(f"choice/{key}", runs[key]),
+            ])  # fmt: skip
+    return table(
+        ["batch size", "peak rate", "validation accuracy, %",
+         "against the recipe's, points (simultaneous 95% interval)", "log of each seed"],
+        rows,
+    )  # fmt: skip
 
 
 def ablation_table() -> str:
