@@ -22,13 +22,13 @@ class SignalInBatch(Callback):
 
 
 class WaitInEpoch(Callback):
-    """Holds the run in the first batch of epoch `epoch` (from 1) until there is a file."""
+    """Holds the run in the first batch of epoch `epoch` (from 1) until there is such a file."""
 
-    def __init__(self, epoch: int, file: str) -> None:
-        self.epoch, self.file = epoch, Path(file)
+    def __init__(self, epoch: int, until: str) -> None:
+        self.epoch, self.until = epoch, Path(until)
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: pl.LightningModule, batch: object, batch_idx: int
     ) -> None:
-        while trainer.current_epoch + 1 == self.epoch and not self.file.exists():
+        while trainer.current_epoch + 1 == self.epoch and not self.until.exists():
             time.sleep(0.02)

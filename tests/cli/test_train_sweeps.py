@@ -92,7 +92,7 @@ def test_a_job_that_fails_stops_no_other_and_is_listed_with_its_log(tmp_path):
 def test_a_sweep_killed_in_the_middle_goes_on(tmp_path):
     study = tmp_path / "study"
     # Caught in its second job, which waits in its second epoch.
-    wait = f"{{_target_: tests.cli.callbacks.WaitInEpoch, epoch: 2, file: '{tmp_path}/${{seed}}'}}"
+    wait = f"{{_target_: tests.cli.callbacks.WaitInEpoch, epoch: 2, until: '{tmp_path}/${{seed}}'}}"
     sweep = ["-m", *TINY, "trainer.max_epochs=3", "seed=1,2,3", "aug=flip", "sweep.name=study",
              f"sweep.dir={study}", "trust=[tests]", f"+callbacks.wait={wait}"]  # fmt: skip
     (tmp_path / "1").touch()

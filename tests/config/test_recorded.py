@@ -107,6 +107,12 @@ def test_what_a_folder_may_not_hold(folder, value, problem):
         folder.config()
 
 
+def test_a_callbacks_other_arguments_are_a_folders_to_say(folder):
+    given = {"_target_": "pytorch_lightning.callbacks.Callback", "profile": "x", "direction": "min"}
+    changed(folder, callbacks={"x": given})
+    assert folder.config().callbacks["x"] == given
+
+
 def test_where_loggers_write_is_not_taken_from_a_folder(folder):
     kinds = ("CSVLogger", "TensorBoardLogger", "WandbLogger", "MLFlowLogger")
     place = {"save_dir": "/elsewhere", "name": "../y"}

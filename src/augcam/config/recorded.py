@@ -32,7 +32,9 @@ _LOGGER_KEYS = {
     "_target_", "experiment_name", "flush_logs_every_n_steps", "group", "name", "offline", "project",
     "run_name", "save_dir", "tags",
 }  # fmt: skip
-_NAMES_A_PLACE = re.compile("path|dir|file|checkpoint|figures")
+_NAMES_A_PLACE = re.compile(
+    r"(?<![a-z])(path|dir|file|folder)s?(?![a-z])|dirpath|filename|filepath|^(checkpoint|figures)$"
+)
 # And these are a place of ours, or the user's to say: a run that goes on writes into its own folder.
 _LOGGER_PLACES = {"CSVLogger": ("save_dir", "name"), "TensorBoardLogger": ("save_dir", "name")}
 
