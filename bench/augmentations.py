@@ -137,7 +137,8 @@ def page(micros: dict[str, str], measured_on: str) -> str:
         f"(images/{PICTURE.name})", "",
         f"*The raw image and {DRAWS} draws of each pipeline. Made, and times measured, by "
         f"`python bench/augmentations.py` on {measured_on}: one thread, 32x32 pixels, the random "
-        "part alone, the fastest of seven repeats.*", "",
+        "part alone, one image at a time (training draws for whole batches, which makes some several "
+        "times as fast: [performance](performance.md)), the fastest of seven repeats.*", "",
         "*In our study: the test accuracy less that of `none`, in points, with its 95% interval and "
         "adjusted p; the intervals and verdicts of all hold at once on 95% of pages (Bonferroni, Holm). "
         "Then the classes that differ: of all that are named, at most 5% are expected to be chance "
