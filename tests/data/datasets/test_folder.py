@@ -377,7 +377,7 @@ class TestWhatPeopleHave:
                     write(root / part / label / f"{number}.png")
                 (root / part / "a" / f"{number}.png").write_bytes(b"")
         source = ImageFolder(root, 8)
-        for read in (source.train, source.test, source.prepare):
+        for read in (source.train, source.test, source.prepare, lambda: source.mean):
             with pytest.raises(UserError) as caught:
                 read()
             *named, rest = str(caught.value).splitlines()

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from augcam.data.datasets.base import Channels, ImageSet, digest, statistics
-from augcam.data.datasets.stored import decode
+from augcam.data.datasets.stored import decode, each_image
 
 Split = Literal["train", "test"]
 
@@ -70,8 +70,8 @@ class DecodedDataset(ABC):
 
     @cached_property
     def _statistics(self) -> tuple[Channels, Channels]:
-        order = np.random.default_rng(0).permutation(len(self._labels("train")))
-        return statistics(self._image("train", int(number)) for number in order[:500])
+        order = np.random.default_rng(0).permutation(len(self._labels("train")))[:500]
+        return statistics(each_image(lambda i: self._image("train", int(order[i])), len(order)))
 
     @cached_property
     def _fingerprint(self) -> str:

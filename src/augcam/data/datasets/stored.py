@@ -94,7 +94,7 @@ def decode(
     size = count * side * side * 3
     if size <= memory:
         images = np.empty((count, side, side, 3), np.uint8)
-        for number, image in enumerate(_each(read, count)):
+        for number, image in enumerate(each_image(read, count)):
             images[number] = image
         return images
     path = cache / f"{key}.images"
@@ -110,7 +110,7 @@ def decode(
                 )
                 remove_leftovers(cache, f"{key}.images.*")
                 with atomic_file(path) as file:
-                    for image in _each(read, count):
+                    for image in each_image(read, count):
                         file.write(image.tobytes())
     except OSError as error:
         raise UserError(
@@ -120,7 +120,7 @@ def decode(
     return StoredImages(path, side)
 
 
-def _each(read: Callable[[int], np.ndarray], count: int) -> Iterator[np.ndarray]:
+def each_image(read: Callable[[int], np.ndarray], count: int) -> Iterator[np.ndarray]:
     """The images in order, decoded by threads a few at a time; at the end the unreadable are named."""
 
     def attempt(number: int) -> Any:
