@@ -4,6 +4,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from augcam.explain.faithfulness.maps import MapArray, cleaned, pixel_ranks
+
 
 def additive(images: Tensor) -> Tensor:
     """Class 0 scores the sum of the first channel, class 1 its negative."""
@@ -33,6 +35,11 @@ def sparse_maps(count=2, side=8, filled=4, seed=0) -> np.ndarray:
     for one in maps:
         one[generator.choice(side * side, filled, replace=False)] = np.arange(1, filled + 1)
     return maps.reshape(count, side, side)
+
+
+def ranked(maps: MapArray, seed=0) -> dict[str, np.ndarray]:
+    """The order of the pixels of one map of each image, under the name that results then have."""
+    return {"map": pixel_ranks(cleaned(maps)[0], seed)}
 
 
 TEXTBOOK = torch.tensor([[0.4, 0.3], [0.2, 0.1]]).expand(1, 3, 2, 2)

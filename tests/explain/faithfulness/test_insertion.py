@@ -11,6 +11,7 @@ from tests.explain.faithfulness.made import (
     TEXTBOOK,
     additive,
     pictures,
+    ranked,
     recorder,
     sparse_maps,
 )
@@ -19,29 +20,38 @@ from tests.explain.faithfulness.made import (
 class TestInsertionDeletion:
     def test_additive_model_known_answer(self):
         found = insertion_deletion(
-            additive, TEXTBOOK, TEXTBOOK[:, 0], FIRST, steps=4, baseline=torch.zeros(1, 3, 2, 2)
-        )
+            additive,
+            TEXTBOOK,
+            ranked(TEXTBOOK[:, 0]),
+            FIRST,
+            steps=4,
+            baseline=torch.zeros(1, 3, 2, 2),
+        )["map"]
         assert found.deletion == pytest.approx([0.375])
         assert found.insertion == pytest.approx([0.625])
         assert found.deletion_curve[0] == pytest.approx([1, 0.6, 0.3, 0.1, 0], abs=1e-6)
         assert found.insertion_curve[0] == pytest.approx([0, 0.4, 0.7, 0.9, 1], abs=1e-6)
         assert found.fractions == pytest.approx([0, 0.25, 0.5, 0.75, 1])
 
-    def test_the_inverted_map_swaps_the_two_areas(self):
+    def test_each_map_has_its_own_areas_and_the_inverted_one_swaps_them(self):
+        ranks = {"map": ranked(TEXTBOOK[:, 0])["map"], "inverted": ranked(-TEXTBOOK[:, 0])["map"]}
         found = insertion_deletion(
-            additive, TEXTBOOK, -TEXTBOOK[:, 0], FIRST, steps=4, baseline=torch.zeros(1, 3, 2, 2)
+            additive, TEXTBOOK, ranks, FIRST, steps=4, baseline=torch.zeros(1, 3, 2, 2)
         )
-        assert found.deletion == pytest.approx([0.625])
-        assert found.insertion == pytest.approx([0.375])
+        assert found["map"].deletion == pytest.approx([0.375])
+        assert found["inverted"].deletion == pytest.approx([0.625])
+        assert found["inverted"].insertion == pytest.approx([0.375])
 
     def test_score_is_the_target_s(self):
         images = TEXTBOOK.repeat(2, 1, 1, 1)
-        found = insertion_deletion(additive, images, images[:, 0], torch.tensor([0, 1]), steps=4)
-        assert found.deletion == pytest.approx([0.375, -0.375])
+        targets = torch.tensor([0, 1])
+        found = insertion_deletion(additive, images, ranked(images[:, 0]), targets, steps=4)
+        assert found["map"].deletion == pytest.approx([0.375, -0.375])
 
     def test_insertion_starts_blurred_and_deletion_ends_at_the_mean(self):
         images, (predict, seen) = pictures(), recorder()
-        found = insertion_deletion(predict, images, images[:, 0], torch.zeros(3).long(), steps=2)
+        targets = torch.zeros(3).long()
+        found = insertion_deletion(predict, images, ranked(images[:, 0]), targets, steps=2)["map"]
         whole, empty, start = seen[:3]
         assert torch.equal(whole, images)
         assert not empty.any()
@@ -54,7 +64,8 @@ class TestInsertionDeletion:
     @pytest.mark.parametrize("steps", [1, 3, 10, 64])
     def test_each_step_removes_its_share_of_pixels(self, steps):
         images, (predict, seen) = pictures(1).abs() + 1, recorder()
-        found = insertion_deletion(predict, images, sparse_maps(1), FIRST, steps=steps)
+        ranks = ranked(sparse_maps(1))
+        found = insertion_deletion(predict, images, ranks, FIRST, steps=steps)["map"]
         deletions = seen[3 + steps - 1 :]
         removed = [int((shown[0, 0] == 0).sum()) for shown in deletions]
         assert len(removed) == steps - 1
@@ -67,7 +78,7 @@ class TestInsertionDeletion:
         for seed in (1, 2):
             predict, seen = recorder()
             insertion_deletion(
-                predict, images, maps, torch.zeros(2).long(), steps=8, seed=seed, batch=1
+                predict, images, ranked(maps, seed), torch.zeros(2).long(), steps=8, batch=1
             )
             # 6 whole, empty and blurred; 14 insertions; then 8 pixels deleted from image 0.
             removed[seed] = seen[20][0, 0] == 0
@@ -79,7 +90,7 @@ class TestInsertionDeletion:
         images, maps = pictures(5), sparse_maps(5)
         targets = torch.tensor([0, 1, 0, 1, 0])
         first, second, split = (
-            insertion_deletion(additive, images, maps, targets, seed=3, batch=batch)
+            insertion_deletion(additive, images, ranked(maps), targets, batch=batch)["map"]
             for batch in (128, 128, 2)
         )
         for one, two, three in zip(first, second, split, strict=True):
@@ -92,8 +103,8 @@ class TestInsertionDeletion:
         targets = torch.zeros(200).long()
         maps = torch.full((200, 4, 4), level)
         found = insertion_deletion(
-            additive, images, maps, targets, steps=16, baseline=torch.zeros_like(images)
-        )
+            additive, images, ranked(maps), targets, steps=16, baseline=torch.zeros_like(images)
+        )["map"]
         # In a random order the additive score falls in a straight line, on average.
         total = additive(images)[:, 0].numpy()
         assert (found.deletion / total).mean() == pytest.approx(0.5, abs=0.01)
@@ -104,18 +115,10 @@ class TestInsertionDeletion:
         [
             ({"steps": 0}, "steps=0: 1 to 64"),
             ({"steps": 65}, "steps=65"),
-            ({"maps": np.zeros((3, 4, 4))}, "do not fit images"),
-            ({"maps": np.zeros((3, 8))}, "maps have the shape"),
-            ({"targets": torch.zeros(2).long()}, "one class index for each of the 3"),
             ({"baseline": torch.zeros(3, 3, 4, 4)}, "baseline has the shape"),
-            ({"images": torch.zeros(3, 8, 8)}, "images have the shape"),
         ],
     )
     def test_wrong_requests(self, change, words):
-        arguments = {
-            "images": pictures(),
-            "maps": np.zeros((3, 8, 8)),
-            "targets": torch.zeros(3).long(),
-        }
+        ranks = ranked(np.zeros((3, 8, 8)))
         with pytest.raises(UserError, match=words):
-            insertion_deletion(additive, **(arguments | change))
+            insertion_deletion(additive, pictures(), ranks, torch.zeros(3).long(), **change)

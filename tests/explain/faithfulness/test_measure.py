@@ -9,11 +9,12 @@ from torch import Tensor, nn
 
 from augcam.errors import UserError
 from augcam.explain.faithfulness.insertion import insertion_deletion
+from augcam.explain.faithfulness.maps import cleaned
 from augcam.explain.faithfulness.measure import BETTER, CHECKS, Measured, measure_faithfulness
 from augcam.explain.faithfulness.road import road
 from augcam.explain.faithfulness.sensitivity import max_sensitivity
 from augcam.statistics.paired import sign_flip_test
-from tests.explain.faithfulness.made import pictures
+from tests.explain.faithfulness.made import pictures, ranked
 
 
 def bars(shown: Tensor) -> Tensor:
@@ -44,8 +45,8 @@ class TestRandomMaps:
         """What the baseline used to be."""
         one, images = self.measured("deletion"), pictures(60, side=16)
         fine = np.random.default_rng(6).random((60, 16, 16))
-        old = insertion_deletion(bars, images, fine, torch.zeros(60).long(), batch=60)
-        difference = one.values - old.deletion
+        old = insertion_deletion(bars, images, ranked(fine), torch.zeros(60).long(), batch=60)
+        difference = one.values - old["map"].deletion
         assert sign_flip_test(difference[:, None])[0] < 0.001
 
 
@@ -150,19 +151,23 @@ class TestMeasureFaithfulness:
         model, images = Corner(), pictures(12)
         with torch.no_grad():
             targets = model(images).argmax(1)
-        maps = corner_explainers()["truth"](model, images, targets)["fine"]
+
+        def explain(shown):
+            return corner_explainers()["truth"](model, shown, targets)["fine"]
 
         def predict(shown):
             return model(shown).softmax(1)
 
-        areas = insertion_deletion(predict, images, maps, targets, steps=4, seed=3)
-        removal = road(predict, images, maps, targets, fractions=(0.25, 0.5), seed=3)
+        ranks = ranked(explain(images), seed=3)
+        areas = insertion_deletion(predict, images, ranks, targets, steps=4)["map"]
+        removal = road(predict, images, ranks, targets, fractions=(0.25, 0.5), seed=3)["map"]
         moved = max_sensitivity(
-            lambda shown: corner_explainers()["truth"](model, shown, targets)["fine"],
+            lambda shown: {"map": explain(shown)},
             images,
+            {"map": cleaned(explain(images))},
             samples=2,
             seed=3,
-        )
+        )["map"]
         for measure, values in {
             "insertion": areas.insertion,
             "deletion": areas.deletion,

@@ -9,7 +9,7 @@ from scipy import stats
 from torch import Tensor, nn
 
 from augcam.errors import UserError
-from augcam.explain.faithfulness.randomisation import cascading_randomisation, similarity
+from augcam.explain.faithfulness.randomisation import Cascade, cascading_randomisation, similarity
 from tests.explain.faithfulness.made import (
     pictures,
 )
@@ -97,10 +97,19 @@ def gradient(model: nn.Module, images: Tensor, targets: Tensor) -> dict[str, Ten
     return {"input": (slope * images).sum(1).detach()}
 
 
-class TestCascadingRandomisation:
-    images = pictures(4)
-    targets = torch.tensor([0, 1, 2, 3])
+IMAGES, TARGETS = pictures(4), torch.tensor([0, 1, 2, 3])
 
+
+def fall(model: nn.Module, explain=gradient, **more) -> Cascade:
+    """`cascading_randomisation` of the maps of IMAGES, for TARGETS."""
+
+    def maps(network: nn.Module) -> dict[str, Tensor]:
+        return explain(network, IMAGES, TARGETS)
+
+    return cascading_randomisation(model, maps, maps(model), **more)
+
+
+class TestCascadingRandomisation:
     def test_layers_fall_one_after_the_other_from_the_head(self):
         model, states = tiny(), []
 
@@ -108,7 +117,7 @@ class TestCascadingRandomisation:
             states.append(copy.deepcopy(network.state_dict()))
             return gradient(network, images, targets)
 
-        found = cascading_randomisation(model, explain, self.images, self.targets)
+        found = fall(model, explain)
         assert found.stages == ("fc", "norm", "stem")
         trained = states[0]
         changed = [
@@ -132,7 +141,7 @@ class TestCascadingRandomisation:
             states.append(copy.deepcopy(network.state_dict()))
             return gradient(network, images, targets)
 
-        cascading_randomisation(model, explain, self.images, self.targets, untrained=untrained)
+        fall(model, explain, untrained=untrained)
         assert torch.equal(states[1]["fc.weight"], untrained.fc.weight)
         assert not torch.equal(states[1]["norm.weight"], untrained.norm.weight)
         last, expected = states[-1], untrained.state_dict()
@@ -142,37 +151,28 @@ class TestCascadingRandomisation:
         other = Tiny()
         other.fc = nn.Linear(4, 6)
         with pytest.raises(UserError, match="another architecture: its fc does not fit"):
-            cascading_randomisation(tiny(), gradient, self.images, self.targets, untrained=other)
+            fall(tiny(), untrained=other)
 
     def test_the_model_and_the_global_random_state_are_untouched(self):
         model = tiny()
         before = copy.deepcopy(model.state_dict())
         state = torch.get_rng_state()
-        cascading_randomisation(model, gradient, self.images, self.targets)
+        fall(model)
         assert torch.equal(state, torch.get_rng_state())
         assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
         assert not model.training
 
     def test_a_map_that_ignores_the_network_does_not_change(self):
-        found = cascading_randomisation(
-            tiny(), lambda network, images, _: {"edge": images.mean(1)}, self.images, self.targets
-        )
+        found = fall(tiny(), lambda network, images, _: {"edge": images.mean(1)})
         assert found.similarity["edge"].spearman == pytest.approx(np.ones((3, 4)))
         assert found.similarity["edge"].ssim == pytest.approx(np.ones((3, 4)))
 
     def test_repeats_to_the_bit_and_follows_the_seed(self):
-        first, second, other = (
-            cascading_randomisation(
-                tiny(), gradient, self.images, self.targets, seed=seed
-            ).similarity["input"]
-            for seed in (1, 1, 2)
-        )
+        first, second, other = (fall(tiny(), seed=seed).similarity["input"] for seed in (1, 1, 2))
         assert np.array_equal(first.spearman, second.spearman)
         assert np.array_equal(first.ssim, second.ssim)
         assert not np.array_equal(first.spearman, other.spearman)
 
     def test_a_model_without_layers_is_refused(self):
         with pytest.raises(UserError, match="no layers with parameters"):
-            cascading_randomisation(
-                nn.Identity(), lambda *_: {"": self.images[:, 0]}, self.images, self.targets
-            )
+            fall(nn.Identity(), lambda *_: {"": IMAGES[:, 0]})

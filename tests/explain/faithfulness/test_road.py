@@ -7,7 +7,14 @@ import torch.nn.functional as F
 
 from augcam.errors import UserError
 from augcam.explain.faithfulness.road import impute, road
-from tests.explain.faithfulness.made import FIRST, additive, pictures, recorder, sparse_maps
+from tests.explain.faithfulness.made import (
+    FIRST,
+    additive,
+    pictures,
+    ranked,
+    recorder,
+    sparse_maps,
+)
 
 
 class TestRoad:
@@ -55,7 +62,8 @@ class TestRoad:
         maps = sparse_maps(2, side=side, filled=61)  # 94% of 1024 pixels are zero
         images, (predict, seen) = pictures(2, side=side), recorder()
         fractions = (0.01, 0.1, 0.29, 0.5, 0.9, 0.999)
-        found = road(predict, images, maps, torch.zeros(2).long(), fractions=fractions)
+        targets = torch.zeros(2).long()
+        found = road(predict, images, ranked(maps), targets, fractions=fractions)["map"]
         expected = [10, 102, 296, 512, 921, 1022]
         assert found.counts.tolist() == expected
         for shown, count in zip(seen, expected * 2, strict=True):
@@ -63,13 +71,13 @@ class TestRoad:
 
     def test_a_fraction_means_its_decimal_value(self):
         # 0.29 * 100 is 28.999999999999996 in floating point.
-        arguments = (pictures(1, side=10), sparse_maps(1, side=10), FIRST)
-        assert road(additive, *arguments, fractions=(0.29,)).counts.tolist() == [29]
+        arguments = (pictures(1, side=10), ranked(sparse_maps(1, side=10)), FIRST)
+        assert road(additive, *arguments, fractions=(0.29,))["map"].counts.tolist() == [29]
 
     def test_morf_takes_the_peak_and_lerf_spares_it(self):
         maps = sparse_maps(2, filled=6)
         images, (predict, seen) = pictures(2), recorder()
-        road(predict, images, maps, torch.zeros(2).long(), fractions=(0.1,))
+        road(predict, images, ranked(maps), torch.zeros(2).long(), fractions=(0.1,))
         morf, lerf = ((shown != images).any(1).numpy() for shown in seen)
         assert morf[maps > 0].all()  # floor(.1 * 64) = 6: exactly the six
         assert not lerf[maps > 0].any()
@@ -83,14 +91,16 @@ class TestRoad:
         def predict(shown):
             return shown[:, 0, :4, :4].square().sum((1, 2))[:, None]
 
-        targets = torch.zeros(20).long()
-        assert road(predict, images, truth, targets).score.mean() > 1
-        assert road(predict, images, -truth, targets).score.mean() < -1
+        ranks = {"truth": ranked(truth)["map"], "inverse": ranked(-truth)["map"]}
+        found = road(predict, images, ranks, torch.zeros(20).long())
+        assert found["truth"].score.mean() > 1
+        assert found["inverse"].score.mean() < -1
 
     def test_constant_images_show_only_the_noise(self):
         images, (predict, seen) = torch.ones(4, 3, 16, 16), recorder()
         maps = np.random.default_rng(0).random((4, 16, 16))
-        road(predict, images, maps, torch.zeros(4).long(), fractions=(0.75,), noise=0.01)
+        targets = torch.zeros(4).long()
+        road(predict, images, ranked(maps), targets, fractions=(0.75,), noise=0.01)
         noise = (seen[0] - 1)[seen[0] != 1]
         assert len(noise) == 4 * 3 * 192
         assert float(noise.std()) == pytest.approx(0.01, rel=0.1)
@@ -98,8 +108,8 @@ class TestRoad:
 
     def test_repeats_to_the_bit(self):
         images, maps = pictures(3), sparse_maps(3)
-        arguments = (additive, images, maps, torch.zeros(3).long())
-        first, second, other = (road(*arguments, seed=seed) for seed in (1, 1, 2))
+        arguments = (additive, images, ranked(maps), torch.zeros(3).long())
+        first, second, other = (road(*arguments, seed=seed)["map"] for seed in (1, 1, 2))
         assert np.array_equal(first.morf, second.morf)
         assert np.array_equal(first.lerf, second.lerf)
         assert not np.array_equal(first.morf, other.morf)
@@ -107,4 +117,10 @@ class TestRoad:
     @pytest.mark.parametrize("fractions", [(), (0.0,), (0.5, 1.0)])
     def test_fractions_out_of_range(self, fractions):
         with pytest.raises(UserError, match="between 0 and 1"):
-            road(additive, pictures(), sparse_maps(3), torch.zeros(3).long(), fractions=fractions)
+            road(
+                additive,
+                pictures(),
+                ranked(sparse_maps(3)),
+                torch.zeros(3).long(),
+                fractions=fractions,
+            )

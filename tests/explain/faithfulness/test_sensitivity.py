@@ -6,8 +6,16 @@ import torch
 from torch import Tensor
 
 from augcam.errors import UserError
+from augcam.explain.faithfulness.maps import cleaned
 from augcam.explain.faithfulness.sensitivity import max_sensitivity
 from tests.explain.faithfulness.made import pictures
+
+
+def moved(explain, images: Tensor, **numbers) -> np.ndarray:
+    """Max-sensitivity of the one map of each image that `explain` returns."""
+    originals = {"map": cleaned(explain(images))}
+    shown = max_sensitivity(lambda noisy: {"map": explain(noisy)}, images, originals, **numbers)
+    return shown["map"]
 
 
 class TestMaxSensitivity:
@@ -19,7 +27,7 @@ class TestMaxSensitivity:
             seen.append(shown)
             return shown.square().sum(1) + shown[:, 0]
 
-        ours = max_sensitivity(explain, images, radius=0.3, samples=4)
+        ours = moved(explain, images, radius=0.3, samples=4)
         original, *noisy = seen
         assert torch.equal(original, images)
         assert len(noisy) == 4
@@ -34,7 +42,7 @@ class TestMaxSensitivity:
 
     def test_a_map_that_ignores_the_image_has_none(self):
         fixed = torch.rand(3, 4, 4)
-        assert max_sensitivity(lambda _: fixed, pictures()).tolist() == [0, 0, 0]
+        assert moved(lambda _: fixed, pictures()).tolist() == [0, 0, 0]
 
     def test_a_degenerate_map_has_no_value(self):
         def explain(shown):
@@ -42,7 +50,7 @@ class TestMaxSensitivity:
             maps[1] = 0
             return maps
 
-        found = max_sensitivity(explain, pictures())
+        found = moved(explain, pictures())
         assert np.isnan(found).tolist() == [False, True, False]
 
     def test_repeats_and_grows_with_the_radius(self):
@@ -50,7 +58,7 @@ class TestMaxSensitivity:
             return shown.square().sum(1)
 
         small, again, large = (
-            max_sensitivity(explain, pictures(), radius=radius, seed=1) for radius in (0.1, 0.1, 1)
+            moved(explain, pictures(), radius=radius, seed=1) for radius in (0.1, 0.1, 1)
         )
         assert np.array_equal(small, again)
         assert (large > small).all()
@@ -58,4 +66,4 @@ class TestMaxSensitivity:
     @pytest.mark.parametrize("wrong", [{"radius": 0.0}, {"samples": 0}])
     def test_wrong_numbers(self, wrong):
         with pytest.raises(UserError, match="must be positive"):
-            max_sensitivity(lambda shown: shown[:, 0], pictures(), **wrong)
+            moved(lambda shown: shown[:, 0], pictures(), **wrong)

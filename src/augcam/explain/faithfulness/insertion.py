@@ -9,17 +9,11 @@ from scipy import ndimage
 from torch import Tensor
 
 from augcam.errors import UserError
-from augcam.explain.faithfulness.maps import (
-    MapArray,
-    Predict,
-    check_images,
-    ranks_of,
-    target_scores,
-)
+from augcam.explain.faithfulness.maps import Predict, target_scores
 
 
 class InsertionDeletion(NamedTuple):
-    """Areas under the curves of `insertion_deletion`, and the curves."""
+    """One map's areas under the curves of `insertion_deletion`, and the curves."""
 
     insertion: np.ndarray
     """(B,) area under the insertion curve; higher is better."""
@@ -53,14 +47,13 @@ def blurred(images: Tensor) -> Tensor:
 def insertion_deletion(
     predict: Predict,
     images: Tensor,
-    maps: MapArray,
+    ranks: Mapping[Any, np.ndarray],
     targets: Tensor,
     *,
     steps: int = 10,
     baseline: Tensor | None = None,
-    seed: int = 0,
     batch: int = 128,
-) -> InsertionDeletion:
+) -> dict[Any, InsertionDeletion]:
     """Insertion and deletion of RISE (Petsiuk et al., arXiv 1806.07421).
 
     Deletion sets the pixels to the mean of the data, most important first; insertion starts from
@@ -71,31 +64,19 @@ def insertion_deletion(
     Args:
         predict: images -> probabilities or scores (B, classes); called without gradients.
         images: (B, 3, H, W) normalized, so that 0 is the mean of the data.
-        maps: (B, H, W), higher is more important.
+        ranks: for each map by name, (B, H*W) places of the pixels in the order of importance, 0
+            first, as `pixel_ranks` gives them.
         targets: (B,) class indices.
         steps: intervals of the curves, 1..H*W, each of H*W / steps pixels (rounded).
         baseline: (B, 3, H, W) where insertion starts; None for `blurred(images)`.
-        seed: of the order of equal values.
         batch: most images in one call of `predict`.
 
+    Returns:
+        For each name of `ranks`; the ends of the curves, which no map changes, are computed once.
+
     Raises:
-        UserError: shapes that do not fit, or `steps` out of range.
+        UserError: a baseline of another shape, or `steps` out of range.
     """
-    check_images(images, targets)
-    ranks = {"": ranks_of(images, maps, seed)}
-    return insertions_deletions(predict, images, ranks, targets, steps, baseline, batch)[""]
-
-
-def insertions_deletions(
-    predict: Predict,
-    images: Tensor,
-    ranks: Mapping[Any, np.ndarray],
-    targets: Tensor,
-    steps: int,
-    baseline: Tensor | None,
-    batch: int,
-) -> dict[Any, InsertionDeletion]:
-    """The same for several maps of each image; the curves' ends do not depend on the map."""
     height, width = images.shape[2:]
     pixels = height * width
     if not 1 <= steps <= pixels:

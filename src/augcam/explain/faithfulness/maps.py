@@ -77,7 +77,7 @@ def enlarged(maps: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def pixel_ranks(maps: np.ndarray, seed: int) -> np.ndarray:
-    """Each pixel's place in the order of importance, 0 first: (B, N) int32."""
+    """Each pixel's place in the order of importance, 0 first: (B, N) int32 of (B, H, W)."""
     flat = maps.reshape(len(maps), -1)
     ties = stream(seed, Stream.TIES).random(flat.shape)
     order = np.lexsort((ties, -flat), axis=-1)
@@ -98,17 +98,6 @@ def check_images(images: Tensor, targets: Tensor) -> None:
             f"targets have the shape {tuple(targets.shape)}; "
             f"one class index for each of the {len(images)} images is needed"
         )
-
-
-def ranks_of(images: Tensor, maps: MapArray, seed: int) -> np.ndarray:
-    """`pixel_ranks` of maps that must have the images' size: (B, N) int32."""
-    values, _ = cleaned(maps)
-    if values.shape != (len(images), *images.shape[2:]):
-        raise UserError(
-            f"maps of the shape {values.shape} do not fit images of the shape "
-            f"{tuple(images.shape)}: one value for each pixel of each image is needed"
-        )
-    return pixel_ranks(values, seed)
 
 
 def target_scores(

@@ -12,7 +12,7 @@ from augcam.errors import UserError
 from augcam.explain.faithfulness import CHECKS
 from augcam.explain.faithfulness.baselines import IMAGE_BASELINES, shuffled
 from augcam.explain.faithfulness.concentration import concentration
-from augcam.explain.faithfulness.insertion import insertions_deletions
+from augcam.explain.faithfulness.insertion import insertion_deletion
 from augcam.explain.faithfulness.localisation import energy_share, pointing_game
 from augcam.explain.faithfulness.maps import (
     Explain,
@@ -24,9 +24,9 @@ from augcam.explain.faithfulness.maps import (
     enlarged,
     pixel_ranks,
 )
-from augcam.explain.faithfulness.randomisation import cascade, stages_of
-from augcam.explain.faithfulness.road import ROAD_FRACTIONS, roads
-from augcam.explain.faithfulness.sensitivity import max_sensitivities
+from augcam.explain.faithfulness.randomisation import cascading_randomisation, stages_of
+from augcam.explain.faithfulness.road import ROAD_FRACTIONS, road
+from augcam.explain.faithfulness.sensitivity import max_sensitivity
 from augcam.statistics.intervals import bootstrap_interval
 
 # Which end of each measure speaks for a map. Concentration speaks neither for nor against one.
@@ -194,11 +194,15 @@ def measure_faithfulness(
     ranks = {which: pixel_ranks(maps, seed) for which, maps in full_size.items()}
     del full_size
     if "insertion_deletion" in chosen:
-        areas = insertions_deletions(counted_predict, images, ranks, targets, steps, None, batch)
+        areas = insertion_deletion(
+            counted_predict, images, ranks, targets, steps=steps, batch=batch
+        )
         for which, area in areas.items():
             values[which] |= {"insertion": area.insertion, "deletion": area.deletion}
     if "road" in chosen:
-        removals = roads(counted_predict, images, ranks, targets, fractions, 0.01, seed, batch)
+        removals = road(
+            counted_predict, images, ranks, targets, fractions=fractions, seed=seed, batch=batch
+        )
         for which, scores in removals.items():
             values[which] |= {
                 "road": scores.score,
@@ -206,18 +210,23 @@ def measure_faithfulness(
                 "road_lerf": scores.lerf.mean(1),
             }
     if "max_sensitivity" in chosen:
-        moved = max_sensitivities(
-            lambda noisy: explain(model, noisy), images, originals, radius, samples, seed
+        moved = max_sensitivity(
+            lambda noisy: explain(model, noisy),
+            images,
+            originals,
+            radius=radius,
+            samples=samples,
+            seed=seed,
         )
         for key, worst in moved.items():
             values[key, False]["max_sensitivity"] = worst
     if "sanity" in chosen:
-        fallen = cascade(
+        fallen = cascading_randomisation(
             model,
             lambda network: explain(network, images),
             {key: maps for key, (maps, _) in originals.items()},
-            untrained,
-            seed,
+            untrained=untrained,
+            seed=seed,
         )
         for key, likeness in fallen.similarity.items():
             values[key, False] |= {

@@ -11,14 +11,7 @@ from torch import Tensor, nn
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from augcam.errors import UserError
-from augcam.explain.faithfulness.maps import (
-    Explain,
-    MapArray,
-    Stream,
-    check_images,
-    cleaned,
-    stream,
-)
+from augcam.explain.faithfulness.maps import MapArray, Stream, cleaned, stream
 
 
 class Similarity(NamedTuple):
@@ -90,9 +83,8 @@ def _ssim(one: np.ndarray, two: np.ndarray) -> np.ndarray:
 
 def cascading_randomisation(
     model: nn.Module,
-    explain: Explain,
-    images: Tensor,
-    targets: Tensor,
+    explain: Callable[[nn.Module], Mapping[Any, MapArray]],
+    originals: Mapping[Any, MapArray],
     *,
     untrained: nn.Module | None = None,
     seed: int = 0,
@@ -107,9 +99,9 @@ def cascading_randomisation(
         model: its children in the order data passes through them, as in torchvision's ResNet.
             Batch norm starts afresh with its running statistics; parameters that the model holds
             itself, outside its children, stay.
-        explain: maps by name; given the randomised copy, it must not reach for another network.
-        images: (B, 3, H, W) normalized.
-        targets: (B,) class indices, held fixed.
+        explain: network -> maps (B, h, w) by name, of the same images and target classes each time;
+            given the randomised copy, it must not reach for another network.
+        originals: what `explain` returns for the model as it is.
         untrained: the network as its training started, whose weights are taken: an initialisation
             of another scale is another question. None for each layer's own `reset_parameters`,
             which is what networks without an initialisation of their own start with.
@@ -119,21 +111,6 @@ def cascading_randomisation(
         UserError: a model without children that have parameters, or an `untrained` of another
             architecture.
     """
-    check_images(images, targets)
-    originals = explain(model, images, targets)
-    return cascade(
-        model, lambda network: explain(network, images, targets), originals, untrained, seed
-    )
-
-
-def cascade(
-    model: nn.Module,
-    explain: Callable[[nn.Module], Mapping[Any, MapArray]],
-    originals: Mapping[Any, MapArray],
-    untrained: nn.Module | None,
-    seed: int,
-) -> Cascade:
-    """The same, given the maps of the trained network."""
     stages = stages_of(model)
     network = copy.deepcopy(model)
     found: dict[Any, list[Similarity]] = {key: [] for key in originals}

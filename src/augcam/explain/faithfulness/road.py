@@ -10,15 +10,7 @@ from scipy.linalg import solveh_banded
 from torch import Tensor
 
 from augcam.errors import UserError
-from augcam.explain.faithfulness.maps import (
-    MapArray,
-    Predict,
-    Stream,
-    check_images,
-    ranks_of,
-    stream,
-    target_scores,
-)
+from augcam.explain.faithfulness.maps import Predict, Stream, stream, target_scores
 
 ROAD_FRACTIONS = (0.1, 0.3, 0.5, 0.7, 0.9)
 
@@ -28,7 +20,7 @@ _NEIGHBOURS = (((0, 1), 1 / 6), ((1, -1), 1 / 12), ((1, 0), 1 / 6), ((1, 1), 1 /
 
 
 class Road(NamedTuple):
-    """The target's score as pixels are removed, by `road`."""
+    """The target's score as the pixels that one map names are removed, by `road`."""
 
     morf: np.ndarray
     """(B, fractions) score with the most relevant pixels removed first; lower is better."""
@@ -101,14 +93,14 @@ def _impute(image: np.ndarray, removed: np.ndarray) -> np.ndarray:
 def road(
     predict: Predict,
     images: Tensor,
-    maps: MapArray,
+    ranks: Mapping[Any, np.ndarray],
     targets: Tensor,
     *,
     fractions: Sequence[float] = ROAD_FRACTIONS,
     noise: float = 0.01,
     seed: int = 0,
     batch: int = 128,
-) -> Road:
+) -> dict[Any, Road]:
     """Remove and debias (Rong et al., arXiv 2202.00449): the score as pixels are imputed.
 
     The imputation of `impute` plus a little noise leaves no trace of *which* pixels went, unlike a
@@ -117,32 +109,20 @@ def road(
     Args:
         predict: images -> probabilities or scores (B, classes); called without gradients.
         images: (B, 3, H, W) normalized.
-        maps: (B, H, W), higher is more relevant.
+        ranks: for each map by name, (B, H*W) places of the pixels in the order of relevance, 0
+            first, as `pixel_ranks` gives them.
         targets: (B,) class indices.
         fractions: of the pixels to remove, each in (0, 1).
         noise: standard deviation added to imputed pixels, in the images' units (the authors' .01).
-        seed: of the noise and of the order of equal values.
+        seed: of the noise, the same for every map.
         batch: most images in one call of `predict`.
 
+    Returns:
+        For each name of `ranks`.
+
     Raises:
-        UserError: shapes that do not fit, or a fraction out of range.
+        UserError: a fraction out of range.
     """
-    check_images(images, targets)
-    ranks = {"": ranks_of(images, maps, seed)}
-    return roads(predict, images, ranks, targets, fractions, noise, seed, batch)[""]
-
-
-def roads(
-    predict: Predict,
-    images: Tensor,
-    ranks: Mapping[Any, np.ndarray],
-    targets: Tensor,
-    fractions: Sequence[float],
-    noise: float,
-    seed: int,
-    batch: int,
-) -> dict[Any, Road]:
-    """The same for several maps of each image."""
     if not fractions or not all(0 < fraction < 1 for fraction in fractions):
         raise UserError(f"fractions={tuple(fractions)}: one or more between 0 and 1 are needed")
     height, width = images.shape[2:]

@@ -12,13 +12,14 @@ from augcam.explain.faithfulness.maps import MapArray, Stream, cleaned, stream
 
 
 def max_sensitivity(
-    explain: Callable[[Tensor], MapArray],
+    explain: Callable[[Tensor], Mapping[Any, MapArray]],
     images: Tensor,
+    originals: Mapping[Any, tuple[np.ndarray, np.ndarray]],
     *,
     radius: float = 0.1,
     samples: int = 5,
     seed: int = 0,
-) -> np.ndarray:
+) -> dict[Any, np.ndarray]:
     """How far a map can move when the image hardly does (Yeh et al., arXiv 1901.09392).
 
     The largest ||map(image + noise) - map(image)|| / ||map(image)|| over random noise, uniform
@@ -27,34 +28,19 @@ def max_sensitivity(
     the prediction is measured with it.
 
     Args:
-        explain: images (B, 3, H, W) -> maps (B, h, w).
+        explain: images (B, 3, H, W) -> maps (B, h, w) by name.
         images: (B, 3, H, W) normalized.
+        originals: the maps of the images themselves by name, as `cleaned` returns them.
         radius: in the images' units: .1 is about .025 of the range 0..1 on CIFAR-10.
         samples: draws of noise; more can only raise the maximum.
         seed: of the noise.
 
     Returns:
-        (B,); NaN where the map of the image itself is degenerate.
+        For each name of `originals`, (B,); NaN where the map of the image itself is degenerate.
 
     Raises:
         UserError: `radius` or `samples` not positive.
     """
-    original = {"": cleaned(explain(images))}
-    found = max_sensitivities(
-        lambda noisy: {"": explain(noisy)}, images, original, radius, samples, seed
-    )
-    return found[""]
-
-
-def max_sensitivities(
-    explain: Callable[[Tensor], Mapping[Any, MapArray]],
-    images: Tensor,
-    originals: Mapping[Any, tuple[np.ndarray, np.ndarray]],
-    radius: float,
-    samples: int,
-    seed: int,
-) -> dict[Any, np.ndarray]:
-    """The same for several maps from one call of `explain`, given those of the images."""
     if not radius > 0 or samples < 1:
         raise UserError(f"radius={radius}, samples={samples}: both must be positive")
     worst = {key: np.zeros(len(images)) for key in originals}
