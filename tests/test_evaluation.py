@@ -23,6 +23,7 @@ from augcam.evaluation import kept, measure_run, subset
 from augcam.explain.faithfulness.baselines import centre_map, shuffled
 from augcam.explain.faithfulness.concentration import concentration
 from augcam.explain.faithfulness.insertion import insertion_deletion
+from augcam.explain.faithfulness.maps import MapArray, cleaned, pixel_ranks
 from augcam.runs.build import build_network
 from augcam.runs.finished_run import FinishedRun, open_run
 from augcam.runs.run_folder import RunFolder
@@ -202,22 +203,25 @@ def test_measures_of_the_maps(opened, record, arrays):
     index = arrays["index"][chosen]
     raw = torch.from_numpy(arrays["map_true"][chosen]).relu()
     large = torch.nn.functional.interpolate(raw[:, None], (32, 32), mode="bilinear")[:, 0]
-    found = insertion_deletion(
-        opened.predict, opened.normalize(opened.images[index]), large,
-        torch.from_numpy(opened.labels[index]), seed=3, batch=7,
-    )  # fmt: skip
-    assert maps["insertion"]["mean"] == pytest.approx(found.insertion.mean(), abs=1e-3)
-    assert maps["deletion"]["mean"] == pytest.approx(found.deletion.mean(), abs=1e-3)
     # The excess is over maps of the same images: the own cells shuffled, and a Gaussian.
     cells = torch.from_numpy(shuffled(raw, seed=3))
     random = torch.nn.functional.interpolate(cells[:, None], (32, 32), mode="bilinear")[:, 0]
-    for name, other in (("random", random), ("centre", centre_map(torch.zeros(20, 3, 32, 32)))):
-        free = insertion_deletion(
-            opened.predict, opened.normalize(opened.images[index]), other,
-            torch.from_numpy(opened.labels[index]), seed=3,
-        )  # fmt: skip
+    orders: dict[str, MapArray] = {
+        "map": large,
+        "random": random,
+        "centre": centre_map(torch.zeros(20, 3, 32, 32)),
+    }
+    curves = insertion_deletion(
+        opened.predict, opened.normalize(opened.images[index]),
+        {name: pixel_ranks(cleaned(one)[0], seed=3) for name, one in orders.items()},
+        torch.from_numpy(opened.labels[index]), batch=7,
+    )  # fmt: skip
+    found = curves["map"]
+    assert maps["insertion"]["mean"] == pytest.approx(found.insertion.mean(), abs=1e-3)
+    assert maps["deletion"]["mean"] == pytest.approx(found.deletion.mean(), abs=1e-3)
+    for name in ("random", "centre"):
         for measure in ("insertion", "deletion"):
-            expected = (getattr(found, measure) - getattr(free, measure)).mean()
+            expected = (getattr(found, measure) - getattr(curves[name], measure)).mean()
             assert maps["excess"][name][measure]["mean"] == pytest.approx(expected, abs=1e-3)
             assert maps["excess"][name][measure]["n"] == 20
 

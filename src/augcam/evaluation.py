@@ -291,7 +291,7 @@ class _UnderWay:
 
         from augcam.explain.faithfulness.baselines import centre_map, shuffled
         from augcam.explain.faithfulness.concentration import concentration
-        from augcam.explain.faithfulness.insertion import insertions_deletions
+        from augcam.explain.faithfulness.insertion import insertion_deletion
         from augcam.explain.faithfulness.maps import cleaned, enlarged, pixel_ranks
         from augcam.statistics.intervals import bootstrap_interval
 
@@ -303,7 +303,7 @@ class _UnderWay:
             "random": shuffled(cells, self.seed),
             "centre": centre_map(inputs),
         }
-        curves = insertions_deletions(
+        curves = insertion_deletion(
             self._predict,
             inputs,
             {
@@ -311,8 +311,6 @@ class _UnderWay:
                 for name, order in orders.items()
             },
             torch.from_numpy(self.labels[chosen]),
-            steps=10,
-            baseline=None,
             batch=self.batch,
         )
 
