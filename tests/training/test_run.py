@@ -162,16 +162,24 @@ def test_what_is_wrong_only_after_training_is_a_failure_that_can_be_mended(tmp_p
 
 
 def test_a_run_that_goes_on_has_not_failed_any_more(tmp_path, monkeypatch):
+    def refuse(_self):
+        raise UserError("decoded images cannot be read")
+
     def die(*_arguments):
         raise Died
 
     folder = RunFolder(tmp_path / "run")
-    folder.path.mkdir()
+    with monkeypatch.context() as patched:
+        patched.setattr(ImageDataModule, "test_dataloader", refuse)
+        with pytest.raises(RunError):
+            tiny_run(folder.path)
     folder.failure_file.write_text("augcam: the disk was full\n")
+    assert folder.state() == "failed"
     monkeypatch.setattr("augcam.training.run.fit_and_test", die)
     with pytest.raises(Died):
         tiny_run(folder.path)
     assert folder.state() == "died"
+    assert folder.problems() == []
 
 
 def test_a_finished_run_is_left_alone(tmp_path):

@@ -92,6 +92,9 @@ def train(config: Config, folder: RunFolder) -> RunResult:
             disk_faults_in_words(folder, config),
             nothing_refused_late(folder, config, resume_from),
         ):
+            if writes and earlier:  # killed from here on, the run has not ended as it did before
+                going_on = {key: value for key, value in earlier.items() if key != "failure"}
+                folder.write_metrics(going_on | {"status": "running"})
             signum = fit_and_test(trainer, classifier, data, folder, resume_from)
             metrics = summary(
                 config, classifier, trainer, recorder, "interrupted" if signum else "finished"
