@@ -179,7 +179,7 @@ def _maps(scenes: np.ndarray, spread: float, rng: np.random.Generator) -> Maps:
     logits = logits + 0.2 * spread * rng.normal(size=logits.shape)
     probabilities = scipy.special.softmax(logits, axis=1).astype(np.float16)
     raw = raw.astype(np.float32)
-    return Maps(np.arange(n), np.zeros(n, np.uint16), probabilities, raw, raw)
+    return Maps(np.arange(n), np.zeros(n, np.uint16), probabilities, raw)
 
 
 def page(of: Study) -> list[str]:

@@ -88,7 +88,6 @@ def test_the_files_hold_what_was_agreed(run, record, arrays):
         "label": ("uint16", (40,)),
         "probabilities": ("float16", (40, 10)),
         "map_true": ("float32", (40, 4, 4)),
-        "map_predicted": ("float32", (40, 4, 4)),
     }
     assert list(record["corruptions"]) == list(CORRUPTIONS)
     assert not [path.name for path in run.path.iterdir() if path.name.startswith(".evaluation")]

@@ -48,7 +48,7 @@ def train(config: Sequence[str] | Config = (), folder: str | Path | None = None)
     Raises:
         UserError: a wrong request, or the folder holds a run of another config.
     """
-    from augcam.training import run as training  # Lightning: what only predicts does without
+    from augcam.training import run as training
 
     overrides = None
     if not isinstance(config, Config):

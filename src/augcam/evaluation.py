@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 Checkpoint = Literal["last", "best"]
 
 # What evaluation.npz holds.
-ARRAYS = ("index", "label", "probabilities", "map_true", "map_predicted")
+ARRAYS = ("index", "label", "probabilities", "map_true")
 
 
 def subset(labels: np.ndarray, n: int, seed: int) -> np.ndarray:
@@ -174,7 +174,7 @@ def _measure(
     device = next(run.network.parameters()).device
     # In images through the network; an explanation is a forward and a backward pass.
     kinds = len(CORRUPTIONS) + (len(official.names) if official else 0)
-    work = len(index) * (kinds * len(SEVERITIES) + 6) + len(chosen) * 57
+    work = len(index) * (kinds * len(SEVERITIES) + 3) + len(chosen) * 57
     under_way = _UnderWay(
         run,
         images,
@@ -186,7 +186,7 @@ def _measure(
         progress.add_task("maps", total=work),
     )
 
-    logits, maps, maps_of_predicted = under_way.explained(layer, asked["method"])
+    logits, maps = under_way.explained(layer, asked["method"])
     probabilities = logits.softmax(dim=1)
     nothing = int((~probabilities.isfinite().all(dim=1)).sum())
     if nothing:
@@ -243,7 +243,6 @@ def _measure(
         label=labels.astype(np.uint16),
         probabilities=probabilities.numpy().astype(np.float16),
         map_true=maps.numpy().astype(np.float32),
-        map_predicted=maps_of_predicted.numpy().astype(np.float32),
     )
     return record
 
@@ -268,22 +267,21 @@ class _UnderWay:
     progress: Progress
     task: TaskID
 
-    def explained(self, layer: str, method: str) -> "tuple[Tensor, Tensor, Tensor]":
-        """Logits (n, C), the maps (n, h, w) of the true classes, and those of the predicted ones."""
+    def explained(self, layer: str, method: str) -> "tuple[Tensor, Tensor]":
+        """Logits (n, C), and the maps (n, h, w) of the true classes."""
         import torch
 
         from augcam.explain.cam import GradCAM
 
-        logits, true, predicted = [], [], []
+        logits, maps = [], []
         with GradCAM(self.run.network, layers=(layer,), method=method) as explain:
             for part in self._parts():
                 inputs = self.run.normalize(self.images[part])
-                of_true = explain(inputs, torch.from_numpy(self.labels[part]))
-                logits.append(of_true.logits.cpu())
-                true.append(of_true[layer].raw.cpu())
-                predicted.append(explain(inputs)[layer].raw.cpu())
-                self.progress.update(self.task, advance=6 * len(inputs))
-        return torch.cat(logits), torch.cat(true), torch.cat(predicted)
+                explained = explain(inputs, torch.from_numpy(self.labels[part]))
+                logits.append(explained.logits.cpu())
+                maps.append(explained[layer].raw.cpu())
+                self.progress.update(self.task, advance=3 * len(inputs))
+        return torch.cat(logits), torch.cat(maps)
 
     def faithfulness(self, maps: "Tensor", chosen: np.ndarray) -> dict[str, Any]:
         """Insertion and deletion of the `chosen` maps and what they exceed, concentration of all."""

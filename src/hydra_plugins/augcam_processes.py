@@ -18,7 +18,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import IO, Any
 
 import cloudpickle
@@ -39,7 +38,7 @@ from omegaconf import DictConfig, open_dict
 
 from augcam.errors import explained
 from augcam.runs.run_folder import RunFolder
-from augcam.sweeps.job import jobs_at_once
+from augcam.sweeps.job import jobs_at_once, stop, terminated
 from augcam.sweeps.overview import overview_of, validation_accuracy
 
 log = logging.getLogger(__name__)
@@ -163,7 +162,7 @@ class ProcessLauncher(Launcher):
             jobs.append(_Job(overrides, config))
             log.info("\t#%d : %s", number, " ".join(filter_overrides(overrides)))
         at_once = self.n_jobs if self.n_jobs > 0 else jobs_at_once()
-        before = signal.signal(signal.SIGTERM, _terminated)
+        before = signal.signal(signal.SIGTERM, terminated)
         try:
             self._run(jobs, at_once)
         finally:
@@ -191,9 +190,9 @@ class ProcessLauncher(Launcher):
                         if overview.failed_fast():
                             waiting.clear()
                 time.sleep(0.05)
-        except (KeyboardInterrupt, SystemExit) as stop:
-            signum = signal.SIGINT if isinstance(stop, KeyboardInterrupt) else signal.SIGTERM
-            _stop([job.process for job in running if job.process], signum)
+        except (KeyboardInterrupt, SystemExit) as ending:
+            signum = signal.SIGINT if isinstance(ending, KeyboardInterrupt) else signal.SIGTERM
+            stop([job.process for job in running if job.process], signum)
             raise
 
     def _start(self, job: _Job, at_once: int) -> None:
@@ -205,22 +204,6 @@ class ProcessLauncher(Launcher):
             overview_of(self.context).job_failed(
                 job.folder, f"cannot start: {error.strerror or error}"
             )
-
-
-def _terminated(signum: int, frame: FrameType | None) -> None:
-    sys.exit(128 + signum)
-
-
-def _stop(processes: Sequence[subprocess.Popen[bytes]], signum: signal.Signals) -> None:
-    """Hand a signal on and wait while the jobs save what they have; a second Ctrl-C too."""
-    while any(process.poll() is None for process in processes):
-        for process in processes:
-            process.send_signal(signum)
-        try:
-            for process in processes:
-                process.wait()
-        except KeyboardInterrupt:
-            continue
 
 
 def _work(

@@ -81,6 +81,10 @@ def test_lists_globs_and_ranges_make_a_preview_of_each():
     assert [(label.split()[0], config.aug["cutout"]["p"]) for label, config in both] == [
         ("cutout", 0.5), ("cutout", 1), ("cutout_rotate", 0.5), ("cutout_rotate", 1),
     ]  # fmt: skip
+    kept = configs(
+        ["aug=cutout", "aug.cutout.except=[cat]", "data=folder", "data.root=~/a=b", "seed=3"]
+    )
+    assert [label for label, _ in kept] == ["cutout"]
     sizes = configs(["aug.cutout.size=range(8,17,4)"])
     assert [config.aug["cutout"]["size"] for _, config in sizes] == [8, 12, 16]
 

@@ -23,7 +23,7 @@ from tests.conftest import compose
         ),
         (["loss.l1=nan"], "loss.l1=nan: must be a finite number"),
         (["+optim.betas=[nan,0.9]"], "optim.betas.0=nan: must be a finite number"),
-        (["aug=rotate", "aug.rotate.limit=1e300"], "a million is the most"),
+        (["aug=rotate", "aug.rotate.limit=1e300"], "1,000,000 is the most"),
         (["trainer.precision=bf16-true"], "trainer.precision=bf16-true"),
         (["trainer.precision=16-true"], "trainer.precision=16-true"),
         (["trainer.precision=64-true"], "trainer.precision=64-true"),

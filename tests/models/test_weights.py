@@ -30,9 +30,19 @@ def small(classes: int = 10) -> nn.Module:
 def test_the_same_weights_in_any_wrapping(tmp_path, wrap):
     state = small().state_dict()
     torch.save(wrap(state), tmp_path / "w.pt")
-    read = read_weights(tmp_path / "w.pt")
-    assert read.keys() == state.keys()
+    network = small()
+    assert load_weights(network, read_weights(tmp_path / "w.pt"), (), "w.pt") == []
+    read = network.state_dict()
     assert all(torch.equal(read[name], state[name]) for name in state)
+
+
+@pytest.mark.parametrize("wrapper", ["", "network.", "model.", "module.network."])
+@pytest.mark.parametrize("part", ["model", "network", "module"])
+def test_a_network_may_call_a_part_of_its_own_as_wrappers_do(part, wrapper):
+    theirs, ours = (nn.ModuleDict({part: nn.Linear(3, 2)}) for _ in range(2))
+    state = {f"{wrapper}{name}": value for name, value in theirs.state_dict().items()}
+    assert load_weights(ours, state, (), "w.pt") == []
+    assert torch.equal(ours.state_dict()[f"{part}.weight"], theirs.state_dict()[f"{part}.weight"])
 
 
 def test_safetensors(tmp_path):

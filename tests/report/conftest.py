@@ -65,6 +65,7 @@ def write_evaluation(
     probabilities: np.ndarray | None = None,
     corruptions: dict[str, list[float]] | None = None,
     label: np.ndarray = LABEL,
+    samples: int = 200,
 ) -> None:
     """evaluation.json and .npz, of the first len(maps) test images with raw maps (n, h, w)."""
     n = len(maps)
@@ -72,7 +73,7 @@ def write_evaluation(
         "checkpoint": "last", "seed": 0, "images": n, "test_images": len(label), "layer": layer,
         "method": "gradcam", "accuracy": 0.9, "ece": 0.1, "degenerate": 0, "seconds": 1.0,
         "corruptions": corruptions or {"fog": [0.9, 0.8, 0.7, 0.6, 0.5]},
-        "maps": {}, "environment": {},
+        "maps": {}, "environment": {}, "asked": {"samples": samples},
     }  # fmt: skip
     (run.path / "evaluation.json").write_text(json.dumps(record))
     np.savez_compressed(
@@ -83,7 +84,6 @@ def write_evaluation(
             np.float16
         ),
         map_true=maps.astype(np.float32),
-        map_predicted=maps.astype(np.float32),
     )
 
 

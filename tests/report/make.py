@@ -235,5 +235,4 @@ def _evaluate(
         label=label[index].astype(np.uint16),
         probabilities=probabilities.astype(np.float16),
         map_true=maps.astype(np.float32),
-        map_predicted=maps.astype(np.float32),
     )

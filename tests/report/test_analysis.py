@@ -76,6 +76,13 @@ def test_what_would_stand_alone_at_five_per_cent_does_not_among_nine():
     assert among.lead is None
 
 
+@pytest.mark.parametrize("gap", np.linspace(0.004, 0.012, 5))
+def test_a_tie_has_an_interval_with_0_in_it(gap):
+    found = find(study_of({"none": 0.9, "flip": 0.9 + gap, "crop": 0.9 - gap}), Path("figures"))
+    ties = [s.difference for s in found.others if s.difference.verdict == "tie"]
+    assert all(tie.low < 0 < tie.high for tie in ties)
+
+
 def test_without_a_baseline_the_first_may_still_win():
     findings = find(study_of({"flip": 0.9, "crop": 0.95}, baseline=None), Path("figures"))
     assert findings.lead.verdict == "better"

@@ -71,7 +71,7 @@ def test_a_search_shows_the_test_of_the_chosen_one_alone(tmp_path):
     study = a_study(groups, baseline=None)
     first, *rest = sentences(study)
     assert first.startswith("**The search chose a**: 90.0% on validation, the best of 2 settings")
-    assert "the chosen one has 70.0% right" in first
+    assert "Its test accuracy is 70.0%" in first
     page = ranking(find(study, tmp_path))
     (table,) = page.blocks
     assert isinstance(table, Table)

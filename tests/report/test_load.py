@@ -157,7 +157,9 @@ def test_unfinished_runs_are_told_apart(tmp_path, monkeypatch):
     with running.locked():
         study = read_study([tmp_path])
     assert why(study, failed) == "failed: aug.flip.q: no such parameter"
-    assert why(study, died) == f"died without a word; train run={died} goes on"
+    assert (
+        why(study, died) == f"ended unexpectedly, with no error recorded; train run={died} goes on"
+    )
     assert why(study, stopped) == f"interrupted; train run={stopped} goes on"
     assert why(study, running) == "still running"
     assert {run.folder.path.name: run.state for run in study.runs} == {
@@ -362,6 +364,13 @@ def test_mixed_data_is_refused_with_the_folders_of_each_kind(tmp_path, overrides
     assert [str(run) in line for run, line in zip((one, two), lines[1:], strict=True)] == [True] * 2
 
 
+def test_two_sets_of_torchvision_are_mixed_data(tmp_path):
+    for name in ("SVHN", "USPS"):
+        write_run(tmp_path / name, "aug=none", "data=torchvision", f"data.dataset={name}")
+    with pytest.raises(UserError, match=r"data\.dataset=USPS"):
+        read_study([tmp_path])
+
+
 def test_a_failed_run_on_other_data_is_in_nobodys_way(tmp_path):
     write_run(tmp_path / "one", "aug=none")
     write_run(tmp_path / "two", "aug=flip", "data.seed=7", status="interrupted")
@@ -459,6 +468,15 @@ def test_an_evaluation_of_another_layer_is_not_compared(tmp_path, maps):
     assert [run.evaluation is None for run in study.groups["none"]] == [False, True, False]
     assert study.groups["none"][1].maps is None
     assert any("layer=layer3" in note for note in study.notes)
+
+
+def test_faithfulness_on_other_samples_is_not_compared(tmp_path, maps):
+    for seed in (1, 2, 3):
+        run = write_run(tmp_path / f"{seed}", "aug=none", f"seed={seed}")
+        write_evaluation(run, maps, samples=50 if seed == 2 else 200)
+    study = read_study([tmp_path])
+    assert [run.evaluation is None for run in study.groups["none"]] == [False, True, False]
+    assert any("samples=50" in note for note in study.notes)
 
 
 def truncated(run):

@@ -25,7 +25,6 @@ def maps(probabilities: np.ndarray, raw: np.ndarray | None = None) -> Maps:
         label=np.zeros(n, np.uint16),
         probabilities=np.asarray(probabilities, np.float16),
         map_true=raw.astype(np.float32),
-        map_predicted=raw.astype(np.float32),
     )
 
 

@@ -19,7 +19,7 @@ def some_maps(seed, n=20, cells=(4, 4), like=None):
     if like is not None:
         raw = 0.3 * raw + like
     probabilities = rng.dirichlet(np.ones(5), n).astype(np.float16)
-    return Maps(np.arange(n), np.zeros(n), probabilities, raw, raw)
+    return Maps(np.arange(n), np.zeros(n), probabilities, raw)
 
 
 def test_map_distances_against_scipy_and_scikit_learn():
@@ -52,7 +52,7 @@ def test_map_distances_against_scipy_and_scikit_learn():
 
 def test_a_map_is_at_no_distance_from_itself_at_any_scale():
     first = some_maps(0)
-    scaled = Maps(first.index, first.label, first.probabilities, 7 * first.map_true, first.map_true)
+    scaled = Maps(first.index, first.label, first.probabilities, 7 * first.map_true)
     assert map_distances(first, scaled) == pytest.approx(
         {"mean_absolute": 0, "mean_squared": 0, "pearson": 1, "spearman": 1, "overlap": 1, "kl": 0,
          "left_out": 0},
@@ -63,7 +63,7 @@ def test_a_map_is_at_no_distance_from_itself_at_any_scale():
 def test_maps_that_say_nothing_are_left_out_and_counted():
     first, second = some_maps(0), some_maps(1)
     whole = map_distances(
-        *(Maps(m.index[4:], m.label[4:], m.probabilities[4:], m.map_true[4:], m.map_true[4:])
+        *(Maps(m.index[4:], m.label[4:], m.probabilities[4:], m.map_true[4:])
           for m in (first, second))
     )  # fmt: skip
     first.map_true[0], first.map_true[1], second.map_true[2:4] = 0, np.nan, -1
@@ -89,7 +89,7 @@ def test_certain_predictions_have_a_finite_divergence():
 
 def test_maps_of_other_images_or_layers_are_refused():
     first, other = some_maps(0), some_maps(1)
-    moved = Maps(other.index + 1, other.label, other.probabilities, other.map_true, other.map_true)
+    moved = Maps(other.index + 1, other.label, other.probabilities, other.map_true)
     with pytest.raises(UserError, match="other images"):
         map_distances(first, moved)
     with pytest.raises(UserError, match="another layer"):

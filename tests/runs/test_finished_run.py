@@ -189,5 +189,5 @@ def test_a_data_set_of_ones_own_is_one_file_and_one_config(tmp_path, monkeypatch
     assert (metrics["data"], metrics["data_fingerprint"]) == ("halves", "halves 40")
     assert len(open_run(folder, "last", Progress(disable=True)).labels) == 40
     raw.data["_target_"] = "ownset.not_a_class"
-    with pytest.raises(UserError, match=r"is no data set, it lacks prepare"):
+    with pytest.raises(UserError, match=r"is not a data set .missing: prepare"):
         build_source(validate(raw))

@@ -2,6 +2,9 @@
 
 import errno
 import os
+import signal
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -78,3 +81,28 @@ def test_jobs_at_once(monkeypatch, gpus, cores, jobs):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
     monkeypatch.setattr(os, "cpu_count", lambda: cores)
     assert job.jobs_at_once() == jobs
+
+
+def test_a_second_ctrl_c_is_handed_on_and_nobody_is_left_behind(monkeypatch):
+    """A process that ends at its second SIGINT, and a user who presses Ctrl-C twice."""
+    stubborn = (
+        "import signal, time\n"
+        "def once(*_):\n"
+        "    signal.signal(signal.SIGINT, signal.SIG_DFL)\n"
+        "    print('saving', flush=True)\n"
+        "signal.signal(signal.SIGINT, once)\n"
+        "print('ready', flush=True)\n"
+        "while True: time.sleep(0.05)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", stubborn], stdout=subprocess.PIPE)
+    assert process.stdout.readline() == b"ready\n"
+    wait = process.wait
+
+    def interrupted():
+        monkeypatch.setattr(process, "wait", wait)
+        assert process.stdout.readline() == b"saving\n"
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(process, "wait", interrupted)
+    job.stop([process], signal.SIGINT)
+    assert process.returncode == -signal.SIGINT

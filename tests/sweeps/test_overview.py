@@ -41,7 +41,7 @@ def test_jobs_that_ended_without_a_word_and_those_that_never_began_are_listed(tm
     assert watch.conclude() is True
     out = capsys.readouterr().out
     assert "1 of 4 jobs failed:" in out
-    assert "lost: ended without a word" in out
+    assert "lost: ended unexpectedly" in out
     assert "2 of 4 jobs did not start" in out
 
 
@@ -62,7 +62,7 @@ def test_a_sweep_whose_every_job_was_refused_has_not_begun(tmp_path, capsys):
     assert watch.all_refused()
     _, listed = capsys.readouterr().out.split("2 of 2 jobs failed:")
     assert "a: trainer.max_epochs=-5: too few" in listed
-    assert "nothing is kept" in listed
+    assert "nothing was kept" in listed
     assert "sweep.dir=" not in listed
     assert not Watch(tmp_path, planned=3, start="start_a1").all_refused()  # one is still to come
     job(tmp_path / "b", "start_a1", hours=0)

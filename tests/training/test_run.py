@@ -17,7 +17,7 @@ from augcam.models.resnet import resnet
 from augcam.runs.run_folder import RunFolder
 from augcam.training.callbacks import predictions
 from augcam.training.callbacks.checkpoints import AtomicCheckpoints
-from augcam.training.run import read_data
+from augcam.training.run import check_size, read_data
 from tests.conftest import compose
 from tests.training.conftest import Died, same, tiny_run
 
@@ -144,6 +144,33 @@ def test_a_test_image_that_cannot_be_read_stops_the_run_before_it_is_trained(hal
              "data.batch_size=4", "data.holdout=0")  # fmt: skip
     with pytest.raises(UserError, match=str(half_an_image)):
         read_data(validate(compose(words)))
+
+
+def test_images_of_another_size_than_the_network_is_built_for_are_refused():
+    config = validate(compose(["data=torchvision", "data.dataset=MNIST", "model.stem=auto"]))
+    check_size(config, 28)
+    check_size(config, 64)  # the same network
+    with pytest.raises(UserError, match=r"96 pixels .* built for 28; give data.image_size=96"):
+        check_size(config, 96)
+    library = ["model=torchvision", "model.arch=vit_b_16", "data=torchvision", "data.dataset=MNIST"]
+    with pytest.raises(UserError, match=r"data\.image_size=64"):
+        check_size(validate(compose(library)), 64)
+
+
+def test_a_disk_that_is_full_when_a_run_goes_on_leaves_what_it_had(tmp_path, monkeypatch):
+    def full(_self, _metrics):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    folder = RunFolder(tmp_path / "run")
+    with monkeypatch.context() as patched:
+        patched.setattr("augcam.training.run.fit_and_test", lambda *_: 2)
+        tiny_run(folder.path)
+    before = folder.metrics_file.read_bytes()
+    with monkeypatch.context() as patched:
+        patched.setattr(RunFolder, "write_metrics", full)
+        with pytest.raises(RunError, match=r"No space left on device\nfree space, then go on"):
+            tiny_run(folder.path)
+    assert folder.metrics_file.read_bytes() == before
 
 
 def test_what_is_wrong_only_after_training_is_a_failure_that_can_be_mended(tmp_path, monkeypatch):

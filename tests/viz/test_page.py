@@ -44,6 +44,20 @@ def html_of(page: Page, folder) -> str:
     return (folder / "page.html").read_text()
 
 
+@pytest.mark.parametrize(
+    ("cell", "number"),
+    [
+        *(
+            (n, True)
+            for n in ("1,234", "−0.5 ± 0.1", "+1.3 (0.6 to 2.0)", "<0.001", "12 min", "–", "")
+        ),
+        *((n, False) for n in ("2026-11-21_12-00-00_cutout_3fa9c1", "3d_aug", "cat", "n = 3")),
+    ],
+)
+def test_a_column_of_numbers_is_set_as_such(cell, number):
+    assert Table(["x"], [["5"], [cell]]).numeric == [number]
+
+
 def test_the_page_holds_everything_and_runs_nothing(page, tmp_path):
     html = html_of(page, tmp_path)
     assert "<script" not in html

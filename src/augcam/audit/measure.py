@@ -321,7 +321,7 @@ def _described(
     subject: Subject, c: int, name: str, count: int, decision: Decision, seed: int
 ) -> ClassAudit:
     drop = decision.found.drop if decision.found else None
-    if decision.patch is not None and decision.verdict != "no_sign":
+    if decision.patch is not None:
         random = np.random.default_rng([seed, 3, c])
         drop = drop_when_covered(subject, c, decision.patch, _split(subject, c)[0], random)
     return ClassAudit(
@@ -329,7 +329,7 @@ def _described(
         decision.verdict,
         decision.reason,
         count,
-        decision.patch if decision.verdict != "no_sign" else None,
+        decision.patch,
         decision.found,
         drop,
         decision.p,

@@ -55,7 +55,7 @@ def sharpness(images: np.ndarray) -> np.ndarray:
 
 
 def blocks(images: np.ndarray) -> np.ndarray:
-    """Log ratio of the steps across an 8-pixel grid to the steps within it: (B, 1).
+    """Steps across an 8-pixel grid against those within it, log ratio and flatness: (B, 2).
 
     Every offset of the grid is not tried: JPEG's begins at the image's corner.
     """
@@ -70,7 +70,7 @@ def blocks(images: np.ndarray) -> np.ndarray:
     on, off = np.concatenate(across, 1), np.concatenate(within, 1)
     if not on.shape[1]:
         return np.zeros((len(images), 1))
-    # Flat blocks too: the median step within them is 0 where little was kept.
+    # Flat blocks too: most steps within them are 0 where little was kept.
     quiet = (off < 1).mean(1) - (on < 1).mean(1)
     ratio = np.log((on.mean(1) + 0.3) / (off.mean(1) + 0.3))
     return np.stack([ratio, quiet], axis=1)

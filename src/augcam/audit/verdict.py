@@ -136,5 +136,5 @@ def decide(
     if placement is not None and (reason := apart(placement)):
         return Decision("look", None, None, p, reason)
     if patch is not None and patch_p < LEVEL:
-        return Decision("no_sign", patch, None, patch_p, "what carries the class varies")
+        return Decision("no_sign", None, None, patch_p, "what carries the class varies")
     return Decision("no_sign", None, None, p, "nothing that was tried moves the prediction")

@@ -40,7 +40,9 @@ def options(schema: type[Options], arguments: Sequence[str], usage: str) -> Opti
     if {"-h", "--help"} & set(arguments):
         print(usage.strip(), "\n")
         for name, field in fields.items():
-            default = "" if field.is_required() else f" [{field.default}]"
+            default = (
+                "" if field.is_required() or field.default in (None, ()) else f" [{field.default}]"
+            )
             print(f"  {name + '=':<14}{field.description}{default}")
         print(f"  {'trust=':<14}packages of your own that the run's config may name")
         sys.exit(0)

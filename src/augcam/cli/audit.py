@@ -145,7 +145,7 @@ def _audit_run(asked: Asked, folder: RunFolder) -> None:
             source.mean,
             source.std,
             title=f"What {config.name} recognises each class by",
-            about=f"{config.model.label} on {config.data.name}",
+            about=f"{config.model.label} on {config.data.label}",
             transforms=geometric(build_run_pipeline(config, source).transforms),
             recorded=folder.overrides(),
             pipeline=config.aug,
@@ -183,7 +183,7 @@ def _audit_file(arguments: Sequence[str]) -> None:
         asked.mean,
         asked.std,
         title=f"What {config.model.label} recognises each class by",
-        about=f"{config.model.label}, weights of {asked.weights.name}, on {config.data.name}",
+        about=f"{config.model.label}, weights of {asked.weights.name}, on {config.data.label}",
     )
     folder = RunFolder(foreign.made(asked.out))
     folder.require_writable()

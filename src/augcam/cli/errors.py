@@ -43,7 +43,7 @@ def reported(elsewhere: str = "") -> Iterator[None]:
 def for_each(
     function: Callable[[Item], Result], items: Iterable[Item], most: int = 3
 ) -> list[Result]:
-    """The function's results; wrong requests are collected and told together.
+    """The function's results; wrong requests are collected and reported together.
 
     Raises:
         UserError: one line for each problem; of more than `most`, the first ones and a count.
@@ -68,7 +68,7 @@ def for_each(
 def for_each_run(path: Path, work: Callable[[RunFolder], None]) -> None:
     """Do it to the run of this folder, or to every finished one of the sweep below it.
 
-    A run that cannot be worked on keeps none of the others from it: what is wrong is told at the end.
+    A run that cannot be worked on stops none of the others: what is wrong is reported at the end.
 
     Raises:
         UserError: what is wrong with which run.

@@ -53,7 +53,7 @@ def main(arguments: list[str]) -> None:
 
 
 def _looked_through(folder: Path) -> Cifar10C:
-    """The folder's files, once for all runs; said is which of them are not the official ones."""
+    """The folder's files, once for all runs; prints which of them are not official."""
     official = open_cifar10c(folder)
     if official.others:
         get_console().print(

@@ -157,7 +157,7 @@ def _write(
         f"{asked.method} at {', '.join(asked.layers)}"
     )  # fmt: skip
     summary = plain(
-        f"{config.model.label} on {config.data.name}, {asked.checkpoint} checkpoint, test accuracy "
+        f"{config.model.label} on {config.data.label}, {asked.checkpoint} checkpoint, test accuracy "
         f"{accuracy:.2%}; {method}."
     )
     title = f"Where {config.name} looks"

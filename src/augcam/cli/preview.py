@@ -21,7 +21,7 @@ import numpy as np
 
 from augcam.cli.errors import for_each
 from augcam.config.build import trust_given
-from augcam.config.compose import compose, sweep_jobs, unique
+from augcam.config.compose import compose, quoted, sweep_jobs, unique
 from augcam.config.schema import Config, validate
 from augcam.errors import UserError
 from augcam.viz.terminal import progress_bars
@@ -118,9 +118,11 @@ def configs(overrides: Sequence[str]) -> list[tuple[str, Config]]:
         UserError: what is wrong with any of them.
     """
 
+    given = {quoted(one) for one in overrides}
+
     def composed(job: Sequence[str]) -> tuple[str, Config]:
         config = validate(compose(job))
-        varied = [one for one in job if one not in overrides and not one.startswith("aug=")]
+        varied = [one for one in job if one not in given and not one.startswith("aug=")]
         return " ".join([config.aug_name, *varied]), config
 
     return for_each(composed, sweep_jobs(overrides))
@@ -368,7 +370,7 @@ def write(previews: Sequence[Preview], out: Path, command: str) -> Path:
                 save_png(one.strip, thumbnails)
                 sections.append(_section(one, odd[one.label], png, thumbnails))
             count = "One pipeline" if len(previews) == 1 else f"{len(previews)} pipelines"
-            data = " and ".join(dict.fromkeys(one.config.data.name for one in previews))
+            data = " and ".join(dict.fromkeys(one.config.data.label for one in previews))
             page = Page(
                 "What the pipelines do",
                 f"{count} on training images of {plain(data)}, by {code(command)}.",

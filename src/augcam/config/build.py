@@ -203,7 +203,7 @@ def _check(target: str, key: str, kind: type | None) -> None:
     )
     if not fits:
         what = kind.__name__ if kind is not None else "transform or layer"
-        raise UserError(f"{key}._target_={shown(target)}: is no {what}")
+        raise UserError(f"{key}._target_={shown(target)}: is not a {what}")
 
 
 def _nested(node: Any, key: str) -> Iterable[tuple[str, str]]:

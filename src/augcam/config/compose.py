@@ -58,7 +58,7 @@ def opencv_constant(name: str) -> int:
         known = [key for key, number in vars(cv2).items() if type(number) is int]
         near = difflib.get_close_matches(name, known, n=2)
         hint = f"did you mean {' or '.join(near)}?" if near else "write ${cv2:BORDER_REFLECT_101}"
-        raise UserError(f"{shown(name)} is no constant of OpenCV; {hint}")
+        raise UserError(f"{shown(name)} is not a constant of OpenCV; {hint}")
     return value
 
 

@@ -72,11 +72,17 @@ class _Strict(BaseModel):
 
 
 class _Loader(_Strict):
+    name: str
     batch_size: int = Field(ge=1)
     eval_batch_size: int = Field(ge=1)
     num_workers: Annotated[int, Field(ge=0)] | Auto
     # A number of images, or a share of each class.
     holdout: Annotated[int, Field(ge=0)] | Annotated[float, Field(gt=0, lt=1)] | Literal["test"]
+
+    @property
+    def label(self) -> str:
+        """What pages call the data."""
+        return self.name
 
 
 class CIFARConfig(_Loader):
@@ -130,6 +136,11 @@ class TorchvisionConfig(_Decoded):
     image_size: Annotated[int, Field(ge=8, le=1024)] | None
     download: bool
 
+    @property
+    def label(self) -> str:
+        """The set's own name."""
+        return self.dataset
+
 
 class CustomDataConfig(_Loader):
     """A data set of a trusted package: `_target_` and its own arguments, beside the loader's."""
@@ -140,7 +151,7 @@ class CustomDataConfig(_Loader):
 
     def arguments(self) -> dict[str, Any]:
         """The data set's keyword arguments, without `_target_`, `name` and the loader's keys."""
-        return self.model_dump(exclude={"target", "name", *_Loader.model_fields})
+        return self.model_dump(exclude={"target", *_Loader.model_fields})
 
 
 def _kind_of_data(data: Any) -> str:
@@ -431,7 +442,7 @@ def _impossible(node: Any, key: str) -> list[str]:
     if key.endswith(".p") and isinstance(node, (int, float)) and not 0 <= node <= 1:
         return [f"{key}={shown(node)}: a probability is needed, 0 to 1"]
     if isinstance(node, (int, float)) and 1e6 < abs(node) < math.inf:
-        return [f"{key}={shown(node)}: a million is the most that a transform can be given"]
+        return [f"{key}={shown(node)}: 1,000,000 is the most that a transform can be given"]
     if not isinstance(node, (dict, list)):
         return []
     inside: Iterable[tuple[Any, Any]] = node.items() if isinstance(node, dict) else enumerate(node)

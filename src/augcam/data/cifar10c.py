@@ -116,7 +116,7 @@ def open_cifar10c(folder: Path) -> Cifar10C:
     if missing:
         raise UserError(
             f"corruptions={folder}: {len(missing)} of {len(STANDARD) + 1} files are missing, such as "
-            f"{missing[0]}.npy; it is to be the unpacked CIFAR-10-C.tar of "
+            f"{missing[0]}.npy; it must be the unpacked CIFAR-10-C.tar of "
             "https://zenodo.org/record/2535967"
         )
     names = (*STANDARD, *(name for name in EXTRA if name in there))
@@ -142,7 +142,7 @@ def _check_shapes(files: dict[str, np.ndarray], names: Sequence[str]) -> None:
         fits = file.ndim == 4 and file.shape[3] == 3 and file.shape == first
         if file.dtype != np.uint8 or not fits or not first[0] or first[0] % len(SEVERITIES):
             raise UserError(
-                f"{name}.npy is {file.dtype} {file.shape}; all are to be uint8 (5 x test images, "
+                f"{name}.npy is {file.dtype} {file.shape}; all must be uint8 (5 x test images, "
                 "height, width, 3), as the official (50000, 32, 32, 3)"
             )
     labels = files["labels"]

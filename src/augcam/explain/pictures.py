@@ -14,6 +14,7 @@ from augcam.explain.cam import LayerMaps, heatmap
 from augcam.explain.overlay import overlay
 from augcam.explain.rows import explain_images
 from augcam.runs.finished_run import FinishedRun
+from augcam.viz import words
 from augcam.viz.grid import captioned_grid, save_png
 from augcam.viz.markdown import plain
 from augcam.viz.page import Block, Picture, Row, Section, Table
@@ -101,7 +102,10 @@ def own_pictures(
         records.append(
             {"file": str(path), "top": [{"class": n, "probability": p} for n, p in likeliest]}
         )
-    text = f"{len(good)} pictures, and what speaks for each of the likeliest classes at {plain(layer)}."
+    text = (
+        f"{words.plural(len(good), 'picture')}, and what speaks for each of the likeliest classes at "
+        f"{plain(layer)}."
+    )
     sections = [Section("Your pictures", [text, *blocks])]
     if bad:
         table = Table(("why",), [[line] for line in bad])

@@ -19,7 +19,6 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     """The tensors of a file by name: a state dict, a Lightning checkpoint, timm's, or safetensors.
 
     Only tensors and plain values are read (`weights_only=True`): nothing in the file is executed.
-    Prefixes that all names share, such as `network.` or `module.`, are taken off.
 
     Raises:
         UserError: the file is missing or damaged, or holds anything else.
@@ -52,15 +51,6 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     }
     if not state:
         raise UserError(f"weights={path}: holds no weights by name")
-    return _without_prefixes(state)
-
-
-def _without_prefixes(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Without what a wrapper put before the names; a LightningModule's metrics have other prefixes."""
-    for prefix in _PREFIXES:
-        within = {n.removeprefix(prefix): v for n, v in state.items() if n.startswith(prefix)}
-        if len(within) > len(state) / 2:
-            return _without_prefixes(within)
     return state
 
 
@@ -70,7 +60,8 @@ def load_weights(
     """Copy weights into a network; the parts in `new` may stay as they are initialised.
 
     Args:
-        state: tensors by the network's own names, or as torchvision's files have them.
+        state: tensors by the network's own names, or as torchvision's files have them; a prefix that a
+            wrapper put before them, such as `network.` or `module.`, is taken off.
         new: names of modules which need not fit: the head, and a changed first convolution.
         origin: where the weights are from, for the message.
 
@@ -85,7 +76,7 @@ def load_weights(
         return any(f"{name}.".startswith(f"{module}.") for module in new)
 
     own = network.state_dict()
-    state = _as_torchvision_loads(state, own)
+    state = _as_torchvision_loads(_without_prefixes(state, own), own)
     fits = {n: v for n, v in state.items() if n in own and v.shape == own[n].shape}
     missing = [n for n in own if n not in fits and not n.endswith("num_batches_tracked")]
     wrong = [n for n in missing if not may_differ(n)]
@@ -100,6 +91,23 @@ def load_weights(
         )
     network.load_state_dict(fits, strict=False)
     return missing
+
+
+def _without_prefixes(
+    state: Mapping[str, Tensor], own: Mapping[str, Tensor]
+) -> Mapping[str, Tensor]:
+    """Without what wrappers put before the names, until one of them is the network's `own`.
+
+    A network may have a part that is called `model` itself. A LightningModule's metrics have other
+    prefixes than its network.
+    """
+    if any(name in own for name in state):
+        return state
+    for prefix in _PREFIXES:
+        within = {n.removeprefix(prefix): v for n, v in state.items() if n.startswith(prefix)}
+        if len(within) > len(state) / 2:
+            return _without_prefixes(within, own)
+    return state
 
 
 # A DenseNet's layers in torchvision's files, from when names of modules could have dots.

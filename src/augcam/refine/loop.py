@@ -95,9 +95,8 @@ class Outcome:
 
     Attributes:
         confirmed: of each candidate the comparisons on validation, fresh seeds.
-        chosen: label of the confirmed one with the highest validation accuracy; None where none is.
+        chosen: the confirmed one with the highest validation accuracy; None where none is.
         test: the comparisons of the chosen one on the test set.
-        won: whether sparing helps on the test set too.
     """
 
     plan: Plan

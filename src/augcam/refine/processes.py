@@ -5,10 +5,10 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Collection
-from types import FrameType
 
 from augcam.errors import RunError
 from augcam.runs.run_folder import RunFolder
+from augcam.sweeps.job import stop, terminated
 
 
 def train_in_process(folder: RunFolder, trusted: Collection[str] = ()) -> None:
@@ -39,17 +39,12 @@ def train_in_process(folder: RunFolder, trusted: Collection[str] = ()) -> None:
 
 
 def _wait(process: subprocess.Popen[bytes]) -> None:
-    before = signal.signal(signal.SIGTERM, _terminated)
+    before = signal.signal(signal.SIGTERM, terminated)
     try:
         process.wait()
-    except (KeyboardInterrupt, SystemExit) as stop:
-        interrupted = isinstance(stop, KeyboardInterrupt)
-        process.send_signal(signal.SIGINT if interrupted else signal.SIGTERM)
-        process.wait()
+    except (KeyboardInterrupt, SystemExit) as ending:
+        interrupted = isinstance(ending, KeyboardInterrupt)
+        stop([process], signal.SIGINT if interrupted else signal.SIGTERM)
         raise
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def _terminated(signum: int, frame: FrameType | None) -> None:
-    sys.exit(128 + signum)

@@ -176,7 +176,7 @@ def _compared(
     differences = {}
     for (label, pair), own in zip(against_base.items(), adjusted, strict=False):
         sign = 1 if pair[0] == label else -1
-        half = float(pairs[pair].half_width(LEVEL / len(against_base))[0])
+        half = float(pairs[pair].half_width(LEVEL / len(family))[0])
         differences[label] = _difference(sign * float(pairs[pair].mean[0]), half, float(own))
     runner_up = pairs[first, order[1]]
     half = float(runner_up.half_width(LEVEL / len(family))[0])

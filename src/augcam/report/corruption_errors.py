@@ -130,10 +130,14 @@ def _verdicts(
         return (), (), None, False
     against_base = [difference_of_means(values[label], values[baseline]) for label in others]
     lead = [float(difference_of_means(values[order[0]], values[label]).p) for label in order[1:]]
-    *adjusted, best = holm([*(float(d.p) for d in against_base), best_of_all(lead)])
+    family = [float(difference.p) for difference in against_base]
+    if len(order) > 2:  # of two groups the one comparison says it
+        family.append(best_of_all(lead))
+    adjusted = holm(family)
+    best = float(adjusted[-1])
     clear = [
         (label, float(d.mean))
-        for label, d, p in zip(others, against_base, adjusted, strict=True)
+        for label, d, p in zip(others, against_base, adjusted, strict=False)
         if p < LEVEL
     ]
     return (

@@ -99,8 +99,8 @@ def _verdicts(findings: Findings) -> list[str]:
         return _chosen(findings)
     if len(findings.standings) == 1:
         return [
-            f"**{plain(first.label)}** has {words.percent(first.test)} of the test images right "
-            f"({_seeds(first)}). Nothing else has finished: there is nothing to compare."
+            f"**{plain(first.label)}** classifies {words.percent(first.test)} of the test images "
+            f"correctly ({_seeds(first)}). Nothing else has finished: there is nothing to compare."
         ]
     points = [*_headline(findings), *_ties(findings)]
     if study.baseline is None:
@@ -135,17 +135,19 @@ def _headline(findings: Findings) -> list[str]:
     first, base = findings.standings[0], findings.study.baseline
     lead, second = findings.lead, findings.standings[1]
     name = plain(first.label)
-    right = f"{words.percent(first.test)} of the test images right"
+    accuracy = f"a test accuracy of {words.percent(first.test)}"
     if base is None:
         if lead is None:
-            return [f"**No winner.** {name} is first, with {right} ({_seeds(first)})."]
-        return [f"**{name} wins**, with {right} ({_seeds(first)}){_ahead(lead, second)}."]
+            return [f"**No winner.** {name} is first, with {accuracy} ({_seeds(first)})."]
+        return [f"**{name} wins**, with {accuracy} ({_seeds(first)}){_ahead(lead, second)}."]
     if first.label == base:
-        return [f"**Nothing is ahead of {code(base)}**, which has {right} ({_seeds(first)})."]
+        return [f"**Nothing is ahead of {code(base)}**, which has {accuracy} ({_seeds(first)})."]
     assert first.difference is not None
     verdict = first.difference.verdict
-    own = f"{_against(first)}. It has {right}, {code(base)} "
-    own += words.percent(findings.standing(base).test)
+    own = (
+        f"{_against(first)}. Its test accuracy is {words.percent(first.test)}, that of {code(base)} "
+        f"{words.percent(findings.standing(base).test)}"
+    )
     if verdict == "better" and (lead or len(findings.standings) == 2):
         ahead = _ahead(lead, second) if lead and second.label != base else ""
         return [f"**{name} wins** against {code(base)}: {own}{ahead}."]
@@ -167,7 +169,7 @@ def _chosen(findings: Findings) -> list[str]:
     return [
         f"**The search chose {plain(first.label)}**: {words.percent(first.val)} on validation, the best "
         f"of {words.plural(len(findings.standings), 'setting')}, and flattered by being chosen for it. "
-        f"On the test set the chosen one has {words.percent(first.test)} right ({_seeds(first)})."
+        f"Its test accuracy is {words.percent(first.test)} ({_seeds(first)})."
     ]
 
 
@@ -208,8 +210,8 @@ def _ties(findings: Findings) -> list[str]:
     if not tied:
         return []
     return [
-        f"**A tie with {findings.standings[0].label}**: {words.listed(tied)}. The difference is within "
-        "noise, so the order among them means nothing."
+        f"**A tie with {plain(findings.standings[0].label)}**: {words.listed(tied)}. The difference is "
+        "within noise, so the order among them means nothing."
     ]
 
 
@@ -252,7 +254,8 @@ def _spare(findings: Findings) -> list[str]:
             else ""
         )
         if command:
-            points.append(f"**To spare {words.listed(hurt)}**, which {label} hurts: `{command}`.")
+            named = words.listed([plain(name) for name in hurt])
+            points.append(f"**To spare {named}**, which {plain(label)} hurts: {code(command)}.")
     sweeps = {run.folder.path.parent for runs in study.groups.values() for run in runs}
     if points and len(sweeps) == 1:
         (sweep,) = sweeps

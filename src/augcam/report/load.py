@@ -36,7 +36,7 @@ _BY_CLASS = (".classes", ".except")
 
 # What makes two test sets, splits or kinds of image: runs that differ here are not averaged.
 _DATA = (
-    "name", "holdout", "image_size", "seed", "train_size", "test_size", "shortcut",
+    "name", "dataset", "holdout", "image_size", "seed", "train_size", "test_size", "shortcut",
     "orientation_pair",
 )  # fmt: skip
 
@@ -287,7 +287,7 @@ def _unfinished(folder: RunFolder, config: Config, state: str) -> str:
         "failed": f"failed: {folder.why()}",
         "interrupted": f"interrupted; {goes_on}",
         "running": "still running",
-        "died": f"died without a word; {goes_on}",
+        "died": f"ended unexpectedly, with no error recorded; {goes_on}",
     }.get(state, state)
 
 
@@ -401,7 +401,9 @@ def _same_evaluation(runs: Sequence[Run], notes: list[str]) -> list[Run]:
 
     def way(run: Run) -> str:
         assert run.evaluation is not None
-        return ", ".join(f"{key}={run.evaluation[key]}" for key in EVALUATED_ALIKE)
+        alike = {key: run.evaluation[key] for key in EVALUATED_ALIKE}
+        alike["samples"] = run.evaluation.get("asked", {}).get("samples")
+        return ", ".join(f"{key}={value}" for key, value in alike.items())
 
     ways = Counter(way(run) for run in runs if run.evaluation and not run.why)
     usual = ways.most_common(1)[0][0] if ways else ""

@@ -185,14 +185,13 @@ class Maps:
     Attributes:
         index: int32 (n,), positions in the test set, ascending. label: uint16 (n,).
         probabilities: float16 (n, C).
-        map_true, map_predicted: float32 (n, h, w), raw and signed, of the true and the predicted class.
+        map_true: float32 (n, h, w), raw and signed, of the true class.
     """
 
     index: np.ndarray
     label: np.ndarray
     probabilities: np.ndarray
     map_true: np.ndarray
-    map_predicted: np.ndarray
 
     @cached_property
     def usable(self) -> np.ndarray:
@@ -384,7 +383,7 @@ def read_evaluation(
     size = read["map_true"].shape[1:]
     for name, kinds, shape in (
         ("index", "iu", (n,)), ("label", "iu", (n,)), ("probabilities", "f", (n, classes)),
-        ("map_true", "f", (n, None, None)), ("map_predicted", "f", (n, *size)),
+        ("map_true", "f", (n, None, None)),
     ):  # fmt: skip
         _check_array(npz_file, name, read[name], kinds, shape)
     if 0 in size:

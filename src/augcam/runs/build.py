@@ -63,7 +63,7 @@ def _custom(data: CustomDataConfig) -> ImageDataset:
     ]
     if not isinstance(kind, type) or missing:
         raise UserError(
-            f"data._target_={data.target}: is no data set, it lacks {', '.join(missing)}; see "
+            f"data._target_={data.target}: is not a data set (missing: {', '.join(missing)}); see "
             "augcam.data.datasets.base.ImageDataset"
         )
     dataset: ImageDataset = build({"_target_": data.target, **data.arguments()}, kind, "data")
@@ -193,8 +193,8 @@ def start_from_weights(network: nn.Module, config: Config, num_classes: int) -> 
 
 # Pixels a side of torchvision's data sets that are neither 32 nor of many sizes.
 _OWN_SIZE = {
-    "EMNIST": 28, "EuroSAT": 64, "FashionMNIST": 28, "KMNIST": 28, "MNIST": 28, "PCAM": 96,
-    "QMNIST": 28, "SEMEION": 16, "STL10": 96, "USPS": 16,
+    "EMNIST": 28, "FashionMNIST": 28, "FER2013": 48, "KMNIST": 28, "MNIST": 28, "PCAM": 96,
+    "QMNIST": 28, "STL10": 96, "USPS": 16,
 }  # fmt: skip
 
 

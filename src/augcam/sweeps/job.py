@@ -4,12 +4,15 @@ Nothing here imports torch before a job does.
 """
 
 import os
+import signal
+import subprocess
 import sys
 import tempfile
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -48,6 +51,23 @@ def sweep_job(folder: Path) -> Iterator[None]:
             write_atomically(failure, "\n\n".join(lines) + "\n")
         except OSError:
             raise error from None
+
+
+def terminated(signum: int, frame: FrameType | None) -> None:
+    """SIGTERM's handler while there are processes to hand it on to: it unwinds as Ctrl-C does."""
+    sys.exit(128 + signum)
+
+
+def stop(processes: Sequence[subprocess.Popen[bytes]], signum: signal.Signals) -> None:
+    """Hand a signal on and wait while the runs save what they have; a second Ctrl-C too."""
+    while any(process.poll() is None for process in processes):
+        for process in processes:
+            process.send_signal(signum)
+        try:
+            for process in processes:
+                process.wait()
+        except KeyboardInterrupt:
+            continue
 
 
 def use_one_gpu() -> None:

@@ -270,7 +270,9 @@ class Watch(threading.Thread):
         """Why a job did not finish, in a line."""
         if state == "failed":
             return job.why() or self.ended.get(job.path, "")
-        return {"died": "ended without a word", "interrupted": "was stopped"}[state]
+        return {"died": "ended unexpectedly, with no error recorded", "interrupted": "was stopped"}[
+            state
+        ]
 
     def log_of(self, job: RunFolder) -> Path:
         """Where to read on: the failure, or what the job wrote until then."""
@@ -345,7 +347,7 @@ class Watch(threading.Thread):
         if missing:
             lines.append(f"{missing} of {self.planned} jobs did not start")
         if refused:
-            lines.append("None has begun, and nothing is kept.")
+            lines.append("No job started; nothing was kept.")
         else:
             again = shlex.quote(str(self.folder))
             lines.append(f"To try them again: the same command with sweep.dir={again}")

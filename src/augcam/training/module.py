@@ -144,6 +144,7 @@ class Classifier(pl.LightningModule):
         self.jsd = jsd
         self.results: dict[str, dict[str, Any]] = {}
         self.random_state: Tensor | None = None
+        self.cuda_random_state: Tensor | None = None
         self.train_loss = _mean()
         self.train_accuracy = MulticlassAccuracy(len(self.classes), average="micro", **UNCHECKED)
         for score in (self.train_loss, self.train_accuracy):
@@ -239,16 +240,21 @@ class Classifier(pl.LightningModule):
                 learning_rate(self.trainer),
             )
         checkpoint["random_state"] = torch.get_rng_state()
+        if self.device.type == "cuda":  # dropout draws there
+            checkpoint["cuda_random_state"] = torch.cuda.get_rng_state(self.device)
         checkpoint["results"] = self.results
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.random_state = checkpoint["random_state"]
+        self.cuda_random_state = checkpoint.get("cuda_random_state")
         self.results = checkpoint["results"]
 
     def on_train_start(self) -> None:
         if self.random_state is not None:
             torch.set_rng_state(self.random_state.cpu())
-            self.random_state = None
+            if self.cuda_random_state is not None and self.device.type == "cuda":
+                torch.cuda.set_rng_state(self.cuda_random_state.cpu(), self.device)
+            self.random_state = self.cuda_random_state = None
 
     def validation_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_idx: int) -> Tensor:
         """The batch's logits (B, C), float32, for callbacks; the metrics have seen them."""

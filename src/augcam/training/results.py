@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 def summary(
     config: Config,
     classifier: Classifier,
+    data: ImageDataModule,
     trainer: Trainer,
     recorder: Recorder,
     status: Literal["finished", "interrupted", "failed"],
@@ -44,13 +45,13 @@ def summary(
         "params": sum(p.numel() for p in classifier.network.parameters()),
         "aug": config.aug_name,
         "mix": config.mix.name,
-        "data": config.data.name,
-        "data_fingerprint": trainer.datamodule.fingerprint,  # type: ignore[attr-defined]
+        "data": config.data.label,
+        "data_fingerprint": data.fingerprint,
         "model": config.model.label,
         "classes": list(classifier.classes),
         "normalize": {
-            "mean": list(trainer.datamodule.mean),  # type: ignore[attr-defined]
-            "std": list(trainer.datamodule.std),  # type: ignore[attr-defined]
+            "mean": list(data.mean),
+            "std": list(data.std),
         },
         "val": classifier.results.get("val"),
         "test": classifier.results.get("test"),
@@ -62,7 +63,7 @@ def summary(
             "devices": trainer.world_size,
             "precision": str(trainer.precision),
             "channels_last": bool(config.model.channels_last),
-            "num_workers": trainer.datamodule.num_workers,  # type: ignore[attr-defined]
+            "num_workers": data.num_workers,
         },
         "config": plain(config),
         "history": recorder.history,
@@ -150,7 +151,7 @@ def flat_hparams(config: Config) -> dict[str, float | str]:
     """What a run was asked for, as one flat, fixed set of keys."""
     return {
         "aug": config.aug_name,
-        "data": config.data.name,
+        "data": config.data.label,
         "model": config.model.label,
         "seed": config.seed,
         "epochs": config.trainer.max_epochs,
@@ -189,7 +190,7 @@ def described(
         [
             f"run      {folder}",
             f"augcam   {augcam_version()}",
-            f"data     {config.data.name}: {sizes}, {len(data.classes)} classes",
+            f"data     {config.data.label}: {sizes}, {len(data.classes)} classes",
             f"aug      {config.aug_name}: {', '.join(k for k, v in config.aug.items() if v) or 'none'}",
             f"model    {config.model.label}: {parameters:,} parameters",
             f"device   {device_name(trainer)} x {trainer.world_size}, precision {trainer.precision}, "

@@ -96,7 +96,7 @@ def newest_checkpoint(folder: RunFolder) -> tuple[Path | None, dict[str, Any]]:
     A damaged `last.ckpt` is named, and the run goes back to the one before it.
 
     Raises:
-        UserError: there are checkpoints, or there were, and none can be gone on from.
+        UserError: there are checkpoints, or there were, and the run cannot resume from any of them.
     """
     problems = []
     for path in (folder.last, folder.previous):

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytorch_lightning as pl
 import torch
@@ -17,14 +17,15 @@ from pytorch_lightning.callbacks import WeightAveraging
 from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
 
 from augcam.atomic import remove_leftovers
-from augcam.config.model import ResNetConfig
+from augcam.config.model import CustomConfig, ResNetConfig
 from augcam.config.schema import Config
 from augcam.data.datamodule import ImageDataModule
 from augcam.data.normalize import normalize
 from augcam.errors import RunError, UserError
 from augcam.explain.cam import GradCAM
 from augcam.models.resnet import whitening_filters
-from augcam.runs.build import build_data, start_from_weights
+from augcam.models.stem import resolved_stem
+from augcam.runs.build import build_data, image_size, start_from_weights
 from augcam.runs.run_folder import RunFolder
 from augcam.training.build import build_classifier
 from augcam.training.callbacks.finite_loss import NonFiniteError
@@ -96,14 +97,14 @@ def train(config: Config, folder: RunFolder) -> RunResult:
                 going_on = {key: value for key, value in earlier.items() if key != "failure"}
                 folder.write_metrics(going_on | {"status": "running"})
             signum = fit_and_test(trainer, classifier, data, folder, resume_from)
-            metrics = summary(
-                config, classifier, trainer, recorder, "interrupted" if signum else "finished"
-            )
+            status: Literal["interrupted", "finished"] = "interrupted" if signum else "finished"
+            metrics = summary(config, classifier, data, trainer, recorder, status)
             if writes:
                 folder.write_metrics(metrics)  # the numbers first: pictures can be made again
     except RunError as error:
-        failed = summary(config, classifier, trainer, recorder, "failed") | {"failure": str(error)}
-        if writes:
+        if writes and (recorder.history or not earlier):  # else nothing was added to what is there
+            failed = summary(config, classifier, data, trainer, recorder, "failed")
+            failed["failure"] = str(error)
             with suppress(OSError):
                 folder.write_metrics(failed)
         raise
@@ -125,12 +126,34 @@ def read_data(config: Config) -> ImageDataModule:
 
     Those of the test are looked at when training has ended. But they are read now, for what cannot be
     read is to stop a run before it is trained.
+
+    Raises:
+        UserError: an image cannot be read, or is of another size than the network is built for.
     """
     data = build_data(config)
     data.prepare_data()
     data.setup("fit")
     data.setup("test")
+    check_size(config, data.train_set.images.shape[1])
     return data
+
+
+def check_size(config: Config, side: int) -> None:
+    """Refuse images of another size than the network is built for, where that makes it another one.
+
+    Raises:
+        UserError: with the size that it should have been told.
+    """
+    expected, model = image_size(config), config.model
+    same = isinstance(model, CustomConfig) or (
+        isinstance(model, ResNetConfig)
+        and resolved_stem(model.stem, side) == resolved_stem(model.stem, expected)
+    )
+    if side != expected and not same:
+        raise UserError(
+            f"data: the images have {side} pixels a side, and the network is built for {expected}; "
+            f"give data.image_size={side}"
+        )
 
 
 def whiten_first_layer(config: Config, classifier: Classifier, data: ImageDataModule) -> None:

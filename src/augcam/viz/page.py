@@ -168,4 +168,5 @@ def _templates() -> Environment:
 
 
 def _is_number(text: str) -> bool:
-    return bool(re.match(r"[-+−±<]?\d|[-–]?$", text))
+    # With an underscore it is a name, such as that of a run folder, which begins with its date.
+    return bool(re.fullmatch(r"[-+−±<]?\d[^_]*|[-–]?", text))

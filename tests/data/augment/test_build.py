@@ -139,7 +139,7 @@ def test_an_opencv_constant_and_its_old_spelling(image):
         with pytest.raises(UserError, match=words):
             validate(raw)
     raw.aug.rotate.border_mode = "${cv2:BORDER_REFLEKT}"
-    with pytest.raises(UserError, match="BORDER_REFLEKT is no constant of OpenCV"):
+    with pytest.raises(UserError, match="BORDER_REFLEKT is not a constant of OpenCV"):
         validate(raw)
 
 

@@ -256,7 +256,7 @@ class Shapes:
         orientation_pair: bool = False,
     ) -> None:
         if not 0 <= shortcut <= 1:
-            raise UserError(f"data.shortcut={shortcut}: a share is meant, 0 to 1")
+            raise UserError(f"data.shortcut={shortcut}: must be between 0 and 1")
         self.seed = seed
         self.train_size = train_size
         self.test_size = test_size

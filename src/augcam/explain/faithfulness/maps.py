@@ -52,7 +52,7 @@ def stream(seed: int, purpose: Stream, *more: int) -> np.random.Generator:
 
 
 def cleaned(maps: MapArray) -> tuple[np.ndarray, np.ndarray]:
-    """MapArray as float64 (B, h, w), the degenerate ones zero; and which those are, (B,) bool."""
+    """Maps as float64 (B, h, w), the degenerate ones zero; and which those are, (B,) bool."""
     if isinstance(maps, Tensor):
         maps = maps.detach().cpu().double().numpy()
     values = np.array(maps, dtype=np.float64)
@@ -67,7 +67,7 @@ def cleaned(maps: MapArray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def enlarged(maps: np.ndarray, height: int, width: int) -> np.ndarray:
-    """MapArray at the image's size, bilinear as heatmaps are."""
+    """Maps at the image's size, bilinear as heatmaps are."""
     if maps.shape[1:] == (height, width):
         return maps
     large = F.interpolate(
