@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from augcam.statistics import comparisons
 from augcam.statistics.comparisons import (
     Differences,
     Rates,
@@ -34,7 +35,13 @@ def test_mcnemar_is_the_exact_binomial_test():
     assert mcnemar(0, 0) == 1
 
 
-def test_a_comparison_by_hand():
+@pytest.fixture
+def few_images(monkeypatch):
+    """Strata of two images are tested too: as many as can be reckoned by hand."""
+    monkeypatch.setattr(comparisons, "LEAST_IMAGES", 2)
+
+
+def test_a_comparison_by_hand(few_images):
     group = np.array([[1, 1, 1, 0], [1, 1, 0, 1]], bool)
     base = np.array([[1, 0, 0, 0], [0, 0, 0, 1]], bool)
     # Accuracies .75, .75 and .25, .25: no variance between runs. In each group two of four images
@@ -57,7 +64,9 @@ def test_the_degrees_of_freedom_lie_between_welchs_and_the_least():
     one, two = [0.80, 0.90, 0.94], [0.70, 0.85, 0.81, 0.9, 0.77]
     welch = stats.ttest_ind(one, two, equal_var=False)
     difference = difference_of_means(one, two)
-    assert difference.df == pytest.approx((2 + min(welch.df, 4)) / 2)
+    # The larger group counts as if it had the smaller one's three runs.
+    parts = [np.var(group, ddof=1) / len(group) for group in (one, two)]
+    assert difference.df == pytest.approx((2 + 2 * sum(parts) ** 2 / sum(p**2 for p in parts)) / 2)
     assert difference.p == pytest.approx(
         2 * stats.t.sf(abs(welch.statistic), difference.df), rel=1e-4
     )
@@ -85,8 +94,18 @@ def test_close_accuracies_by_chance_are_not_no_noise():
 
 
 def test_equal_runs_do_not_differ():
-    difference = compared(np.ones((2, 5), bool), np.ones((2, 5), bool))
+    difference = compared(np.ones((2, 20), bool), np.ones((2, 20), bool))
     assert (difference.mean, difference.half_width(), difference.p) == ([0], [0], [1])
+
+
+def test_a_stratum_of_few_images_is_not_tested():
+    # Every run of one group has the two classes right, none of the other.
+    stratum = np.repeat([0, 1], [9, 10])
+    hits = {"a": np.ones((3, 19), bool), "b": np.zeros((3, 19), bool)}
+    difference = Rates(hits, stratum, 2).difference("a", "b")
+    assert difference.mean.tolist() == [1, 1]
+    assert np.isnan(difference.p).tolist() == [True, False]
+    assert np.isnan(difference.half_width()).tolist() == [True, False]
 
 
 def test_a_single_run_has_no_spread_of_its_own_and_borrows_none():
@@ -103,7 +122,7 @@ def test_a_stratum_without_images_is_unknown():
     assert np.isnan(rates.rate("a")).tolist() == [False, True, False]
 
 
-def test_a_departure_by_hand():
+def test_a_departure_by_hand(few_images):
     # Images 0-1 are one stratum, 2-4 the other. The group has both right in the first, one more than
     # the base; in the second both have one of three.
     group = np.array([[1, 1, 1, 0, 0], [1, 1, 0, 1, 0]], bool)

@@ -26,6 +26,10 @@ from scipy import special, stats
 
 from augcam.statistics import LEVEL
 
+# Fewer images say too little of all others: that each of five runs has all of three images right is no
+# proof that it has every such image right.
+LEAST_IMAGES = 10
+
 # Of a bisection: p is known to one part in 30,000.
 _LEAST_LOG_P, _STEPS = -14.0, 20
 
@@ -38,7 +42,7 @@ class Differences:
         mean: NaN where there is nothing to compare.
         run: variance of the difference from seed to seed. NaN where a group has a single run.
         df: degrees of freedom of `run`.
-        images: variance of the difference from the sampling of test images.
+        images: variance of the difference from the sampling of test images. NaN where they are too few.
     """
 
     mean: np.ndarray
@@ -62,7 +66,7 @@ class Differences:
             beyond = self.mean**2 > t**2 * self.run + z**2 * self.images
             low, high = np.where(beyond, low, middle), np.where(beyond, middle, high)
         p = np.where(self.mean == 0, 1.0, 10**high)
-        known: np.ndarray = np.where(np.isnan(self.mean + self.run), np.nan, p)
+        known: np.ndarray = np.where(np.isnan(self.mean + self.run + self.images), np.nan, p)
         return known
 
 
@@ -85,9 +89,9 @@ def _differences(
         return Differences(mean, unknown, unknown, images)
     both = one + two
     with np.errstate(divide="ignore", invalid="ignore"):
-        satterthwaite = both**2 / (one**2 / (n[0] - 1) + two**2 / (n[1] - 1))
-    capped = np.where(both > 0, np.minimum(satterthwaite, 2 * least), least)
-    return Differences(mean, both, (least + capped) / 2, images)
+        satterthwaite = both**2 / (one**2 + two**2) * least
+    known = np.where(both > 0, satterthwaite, least)
+    return Differences(mean, both, (least + known) / 2, images)
 
 
 def difference_of_counts(
@@ -135,6 +139,8 @@ class Rates:
     Runs are independent here, also those of equal seed: they share the split and the initial weights,
     but not the course of training. What they share can only make their difference steadier than is
     reckoned. The images are paired throughout.
+
+    A stratum of fewer than `LEAST_IMAGES` images has a difference, and no variance.
 
     Args:
         groups: by name bool (n_g, N), over the same N images.
@@ -193,11 +199,10 @@ class Rates:
         if min(n) < 2:
             nothing = np.full(self._strata, np.nan)
             return Differences(mean, nothing, nothing, nothing)
-        # One image says nothing of others.
-        rest = np.where(self._images > 1, self._images - 1, np.nan)
-        observed = (self._mean(shift**2) - each**2) * self._images / rest
+        enough = np.where(self._images >= LEAST_IMAGES, self._images, np.nan)
+        observed = (self._mean(shift**2) - each**2) * enough / (enough - 1)
         seeds = self._churn[group] / n[0] + self._churn[other] / n[1]
-        images = np.maximum(np.nan_to_num(observed - seeds), 0) / self._images
+        images = np.maximum(observed - seeds, 0) / enough
         run = []
         for name, runs in zip((group, other), n, strict=True):
             spread = self._added(self._rates[name], outside).var(0, ddof=1)
