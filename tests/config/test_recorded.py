@@ -5,7 +5,8 @@ import os
 import pytest
 import yaml
 
-from augcam.config.recorded import DATA_ROOT, read
+from augcam.cli.train import primary_config
+from augcam.config.recorded import DATA_ROOT, is_given_again, read, to_give_again
 from augcam.config.schema import plain, validate
 from augcam.errors import UserError
 from augcam.runs.run_folder import RunFolder
@@ -91,20 +92,37 @@ def test_data_where_the_variable_points_moves_with_it(tmp_path, monkeypatch):
         ({"seed": float("inf")}, "must be a finite number"),
         ({"aug": {"x": {"_target_": "albumentations.Rotate", "limit": [0, float("nan")]}}},
          "aug.x.limit.1=nan: must be a finite number"),
-        ({"callbacks": {"x": {"_target_": "pytorch_lightning.callbacks.ModelCheckpoint",
-                              "dirpath": "/"}}}, "not for a run folder to say"),
-        ({"callbacks": {"x": {"_target_": "pytorch_lightning.callbacks.SpikeDetection",
-                              "exclude_batches_path": "x"}}}, "not for a run folder to say"),
-        ({"callbacks": {"x": {"_target_": "augcam.training.callbacks.graceful_stop.GracefulStop",
-                              "checkpoint": "x"}}}, "not for a run folder to say"),
-        ({"logger": {"x": {"_target_": "pytorch_lightning.loggers.WandbLogger",
-                           "settings": {"base_url": "http://x"}}}}, "not for a run folder to say"),
     ],
 )  # fmt: skip
 def test_what_a_folder_may_not_hold(folder, value, problem):
     changed(folder, **value)
     with pytest.raises(UserError, match=problem):
         folder.config()
+
+
+@pytest.mark.parametrize(
+    ("group", "target", "argument", "value"),
+    [
+        ("callbacks", "pytorch_lightning.callbacks.ModelCheckpoint", "dirpath", "/"),
+        ("callbacks", "pytorch_lightning.callbacks.SpikeDetection", "exclude_batches_path", "x"),
+        ("callbacks", "augcam.training.callbacks.graceful_stop.GracefulStop", "checkpoint", "x"),
+        ("callbacks", "pytorch_lightning.callbacks.Callback", "inner", {"out_dir": "x"}),
+        ("logger", "pytorch_lightning.loggers.WandbLogger", "settings", {"base_url": "http://x"}),
+        ("logger", "pytorch_lightning.loggers.WandbLogger", "entity", "team"),
+        ("logger", "pytorch_lightning.loggers.TensorBoardLogger", "log_graph", True),
+    ],
+)
+def test_where_a_run_is_sent_is_to_be_given_again(folder, group, target, argument, value):
+    changed(folder, **{group: {"x": {"_target_": target, argument: value}}})
+    kept = getattr(folder.config(), group)["x"]
+    assert kept in ({"_target_": target}, {"_target_": target, "inner": {}})
+    (key,) = to_give_again(folder.config_file)
+    assert key.startswith(f"{group}.x.{argument}")
+    assert is_given_again(key)
+    with pytest.raises(UserError, match=rf"{key}: not for a run folder.*\+{key}="):
+        primary_config([f"run={folder}"])
+    name, rest = primary_config([f"run={folder}", f"+{key}=1"])
+    assert (name, rest) == ("continuation", [f"+{key}=1"])
 
 
 def test_a_callbacks_other_arguments_are_a_folders_to_say(folder):

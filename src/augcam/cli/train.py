@@ -95,7 +95,8 @@ def primary_config(arguments: Sequence[str]) -> tuple[str, list[str]]:
     For `run=DIR` it is the run's own, read as data and validated. Overrides win over it.
 
     Raises:
-        UserError: DIR is no run folder, or `run=` comes with a sweep.
+        UserError: DIR is no run folder, `run=` comes with a sweep, or a logger or callback needs again
+            what is not taken from a folder.
     """
     given = [argument for argument in arguments if argument.startswith("run=")]
     if not given:
@@ -107,9 +108,18 @@ def primary_config(arguments: Sequence[str]) -> tuple[str, list[str]]:
         raise UserError(f"run={path}: ${{ in a folder's name has a meaning of its own; rename it")
     from hydra.core.config_store import ConfigStore
 
+    from augcam.config.recorded import to_give_again
     from augcam.config.schema import plain
 
     recorded = plain(RunFolder(path).config())
+    words = {argument.lstrip("+").partition("=")[0] for argument in arguments}
+    missing = [key for key in to_give_again(RunFolder(path).config_file) if key not in words]
+    if missing and RunFolder(path).state() != "finished":
+        raise UserError(
+            "\n".join(
+                f"{key}: not for a run folder to say; give it again: +{key}=..." for key in missing
+            )
+        )
     ConfigStore.instance().store("continuation", continuation(recorded, path))
     return "continuation", [argument for argument in arguments if argument not in given]
 

@@ -27,7 +27,7 @@ _CHOICE = "${hydra:runtime.choices.aug}"
 _REFERENCES = ("${aug_name}", "${optim.lr}", "${sweep.name}")  # to keys of the same config
 
 # Where a logger sends a run and where a callback writes is not for a folder to say: of a logger's
-# arguments these may be given, of a callback's all but those that name a place.
+# arguments these are taken, of a callback's all but those that name a place.
 _LOGGER_KEYS = {
     "_target_", "experiment_name", "flush_logs_every_n_steps", "group", "name", "offline", "project",
     "run_name", "save_dir", "tags",
@@ -49,6 +49,36 @@ def read(file: Path, hydra_file: Path) -> Config:
     Raises:
         UserError: it cannot be read, is more than plain YAML, or is no config of this program.
     """
+    try:
+        return from_record(_tree(file), lambda: _choice_of_hydra(hydra_file))
+    except UserError as error:
+        lines = str(error).splitlines()
+        named = [line if line.startswith(str(file)) else f"{file}: {line}" for line in lines]
+        raise UserError("\n".join(named)) from None
+
+
+def to_give_again(file: Path) -> list[str]:
+    """Keys of a run folder's config that are not taken from it, such as `logger.wandb.entity`.
+
+    Raises:
+        UserError: it cannot be read, or is more than plain YAML.
+    """
+    tree = _tree(file)
+    groups = {group: tree.get(group) or {} for group in ("logger", "callbacks")}
+    return sorted(
+        flat(groups).keys() - flat({g: _taken(g, node) for g, node in groups.items()}).keys()
+    )
+
+
+def is_given_again(key: str) -> bool:
+    """Whether a key, such as `callbacks.mine.out_dir`, is never taken from a run folder."""
+    group, _, argument = [*key.split(".", 2), "", ""][:3]
+    if group == "logger":
+        return bool(argument) and argument.partition(".")[0] not in _LOGGER_KEYS
+    return group == "callbacks" and any(map(_NAMES_A_PLACE.search, argument.split(".")))
+
+
+def _tree(file: Path) -> dict[str, Any]:
     text = checked_text(file)
     try:
         tree: Any = OmegaConf.to_container(OmegaConf.create(text), resolve=False)
@@ -56,10 +86,15 @@ def read(file: Path, hydra_file: Path) -> Config:
         raise UserError(f"{file}: not a config ({_reason(error)})") from None
     if not isinstance(tree, dict) or not all(isinstance(key, str) for key in tree):
         raise UserError(f"{file}: holds no config")
-    try:
-        return from_record(tree, lambda: _choice_of_hydra(hydra_file))
-    except UserError as error:
-        raise UserError("\n".join(f"{file}: {line}" for line in str(error).splitlines())) from None
+    return tree
+
+
+def _taken(key: str, node: Any) -> Any:
+    """A group of loggers or callbacks, or a part of one, without what a folder may not say."""
+    if isinstance(node, dict):
+        inside = {name: (f"{key}.{name}", child) for name, child in node.items()}
+        return {n: _taken(k, child) for n, (k, child) in inside.items() if not is_given_again(k)}
+    return [_taken(key, child) for child in node] if isinstance(node, list) else node
 
 
 def from_record(tree: Mapping[str, Any], choice: Callable[[], str] | None = None) -> Config:
@@ -70,8 +105,7 @@ def from_record(tree: Mapping[str, Any], choice: Callable[[], str] | None = None
         choice: a function that says which `aug` was chosen, where the record leaves it open.
 
     Raises:
-        UserError: one line for every key that is unknown, of the wrong type, out of range, or
-            that a folder may not decide.
+        UserError: one line for every key that is unknown, of the wrong type or out of range.
     """
     if "hydra" in tree:
         raise UserError("hydra: how the program runs is not for a run folder to say")
@@ -85,19 +119,8 @@ def from_record(tree: Mapping[str, Any], choice: Callable[[], str] | None = None
             kind = str(logger.get("_target_")).rpartition(".")[2]
             for place in _LOGGER_PLACES.get(kind, ("save_dir",)):
                 logger.pop(place, None)
-    keys = flat({group: plain.get(group) or {} for group in ("logger", "callbacks")})
-    problems = [
-        f"{key}: not for a run folder to say; give it on the command line"
-        for key in keys
-        if key.count(".") > 1
-        and (
-            _NAMES_A_PLACE.search(key.rpartition(".")[2])
-            if key.startswith("callbacks.")
-            else key.split(".")[2] not in _LOGGER_KEYS
-        )
-    ]
-    if problems:
-        raise UserError("\n".join(problems))
+    for group in {"logger", "callbacks"} & plain.keys():
+        plain[group] = _taken(group, plain[group])
     return validate({**plain, "trust": []})
 
 

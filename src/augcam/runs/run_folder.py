@@ -170,7 +170,7 @@ class RunFolder:
         if not self.last.is_file() and not self.metrics_file.is_file():
             return
         from augcam.config.compose import flat
-        from augcam.config.recorded import from_record
+        from augcam.config.recorded import from_record, is_given_again
         from augcam.config.schema import FREE_TO_CHANGE, plain
 
         recorded = (self.metrics() or {}).get("config")
@@ -181,7 +181,9 @@ class RunFolder:
             f"{key}={shown(now.get(key))}: this run has {shown(before.get(key))}, and going on with "
             "another value would make it another run; start a new one"
             for key in now | before
-            if now.get(key) != before.get(key) and not key.startswith(FREE_TO_CHANGE)
+            if now.get(key) != before.get(key)
+            and not key.startswith(FREE_TO_CHANGE)
+            and not is_given_again(key)
         ]
         if problems:
             raise UserError("\n".join(problems))
