@@ -99,7 +99,7 @@ def test_everything_that_is_asked_for_is_measured(tmp_path, monkeypatch):
     asked = []
 
     def measure(folder, **settings):
-        asked.append((folder.path, settings))
+        asked.append((folder.path, settings | {"data_root": folder.data_root}))
         raise Started
 
     monkeypatch.setattr("augcam.cli.evaluate.measure_run", measure)
@@ -111,10 +111,11 @@ def test_everything_that_is_asked_for_is_measured(tmp_path, monkeypatch):
     with pytest.raises(Started):
         main(
             [f"run={run.path}", "n=30", "samples=12", "seed=5", "checkpoint=best",
-             f"corruptions={official}"]
+             f"corruptions={official}", f"data.root={tmp_path}"]
         )  # fmt: skip
     ((folder, settings),) = asked
     del settings["progress"]
+    assert settings.pop("data_root") == tmp_path
     assert folder == run.path
     assert settings.pop("official").folder == official
     assert settings == {"n": 30, "samples": 12, "seed": 5, "checkpoint": "best"}

@@ -77,6 +77,20 @@ def test_data_where_the_variable_points_moves_with_it(tmp_path, monkeypatch):
     RunFolder(tmp_path).save_config(validate(compose()))
     monkeypatch.setenv("AUGCAM_DATA", "/there")
     assert plain(RunFolder(tmp_path).config())["data"]["root"] == "/there"
+    monkeypatch.setenv("AUGCAM_DATA", "/here")
+    flowers = ["data=folder", "data.root=/here/own/flowers/"]
+    RunFolder(tmp_path / "own").save_config(validate(compose(flowers)))
+    monkeypatch.setenv("AUGCAM_DATA", "/there")
+    assert plain(RunFolder(tmp_path / "own").config())["data"]["root"] == "/there/own/flowers"
+
+
+def test_data_that_have_moved_can_be_named(folder, tmp_path):
+    RunFolder(tmp_path / "own").save_config(validate(compose(["data=folder", "data.root=/gone"])))
+    own = RunFolder(tmp_path / "own")
+    own.data_root = tmp_path / "here"
+    assert own.config().data.root == str(tmp_path / "here")
+    folder.data_root = tmp_path / "here"
+    assert folder.config().data.name == "shapes"  # which are made, and read from nowhere
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ def options(schema: type[Options], arguments: Sequence[str], usage: str) -> Opti
     from augcam.config.schema import in_words
 
     assert issubclass(schema, BaseModel)
-    fields = schema.model_fields
+    fields = {field.alias or name: field for name, field in schema.model_fields.items()}
     if {"-h", "--help"} & set(arguments):
         print(usage.strip(), "\n")
         for name, field in fields.items():

@@ -73,6 +73,10 @@ class Options(Asked):
     """What `augcam audit` can be asked for."""
 
     run: Annotated[GivenPath, Field(description="folder of the run, or of a sweep")]
+    data_root: Annotated[
+        GivenPath | None,
+        Field(alias="data.root", description="where the run's data are, if not where they were"),
+    ] = None
 
 
 class ForeignOptions(Asked):
@@ -100,7 +104,7 @@ def main(arguments: Sequence[str]) -> None:
         _audit_file(arguments)
     else:
         asked = options(Options, arguments, USAGE)
-        for_each_run(asked.run, lambda folder: _audit_run(asked, folder))
+        for_each_run(asked.run, lambda folder: _audit_run(asked, folder), asked.data_root)
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,9 @@ def for_each(
     return results
 
 
-def for_each_run(path: Path, work: Callable[[RunFolder], None]) -> None:
+def for_each_run(
+    path: Path, work: Callable[[RunFolder], None], data_root: Path | None = None
+) -> None:
     """Do it to the run of this folder, or to every finished one of the sweep below it.
 
     A run that cannot be worked on stops none of the others: what is wrong is reported at the end.
@@ -74,6 +76,8 @@ def for_each_run(path: Path, work: Callable[[RunFolder], None]) -> None:
         UserError: what is wrong with which run.
     """
     folders = run_or_sweep(path)
+    for folder in folders:
+        folder.data_root = data_root
 
     def announced(numbered: tuple[int, RunFolder]) -> None:
         number, folder = numbered

@@ -41,15 +41,19 @@ class Options(BaseModel):
     corruptions: Annotated[
         GivenPath | None, Field(description="folder of CIFAR-10-C, unpacked, to measure on as well")
     ] = None
+    data_root: Annotated[
+        GivenPath | None,
+        Field(alias="data.root", description="where the run's data are, if not where they were"),
+    ] = None
 
 
 def main(arguments: list[str]) -> None:
     """Evaluate the run that was asked for, or all finished ones below; what is done is left alone."""
     asked = options(Options, arguments, USAGE)
-    settings = asked.model_dump(exclude={"run", "corruptions"})
+    settings = asked.model_dump(exclude={"run", "corruptions", "data_root"})
     if asked.corruptions:
         settings["official"] = _looked_through(asked.corruptions)
-    for_each_run(asked.run, lambda folder: evaluate_once(folder, settings))
+    for_each_run(asked.run, lambda folder: evaluate_once(folder, settings), asked.data_root)
 
 
 def _looked_through(folder: Path) -> Cifar10C:

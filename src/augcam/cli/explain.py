@@ -62,6 +62,10 @@ class Options(BaseModel):
     ] = ()
     samples: Annotated[int, Field(ge=10, description="test images that the checks use")] = 200
     seed: Annotated[int, Field(ge=0, description="of every random choice")] = 0
+    data_root: Annotated[
+        GivenPath | None,
+        Field(alias="data.root", description="where the run's data are, if not where they were"),
+    ] = None
 
 
 # What can be asked for, each a page and a JSON of its own: one does not overwrite the other.
@@ -90,6 +94,7 @@ def main(arguments: Sequence[str]) -> None:
     if asked.method not in METHODS:
         raise UserError(f"method={asked.method}: unknown; {nearest(asked.method, METHODS)}")
     folder = RunFolder(asked.run)
+    folder.data_root = asked.data_root
     folder.config()  # not a run folder: refused before anything is written there
     folder.require_writable()
     out = folder.explanations

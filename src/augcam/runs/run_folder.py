@@ -40,10 +40,12 @@ class RunFolder:
         explanations: what `augcam explain` writes.
         evaluation_file, evaluation_arrays: what `augcam evaluate` measured, the arrays written first.
         audit_file, audit_page, audit: what `augcam audit` measured, its page, and its pictures.
+        data_root: where its data are now; None for where its config says.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+        self.data_root: Path | None = None
         self.config_file = self.path / ".hydra" / "config.yaml"
         self.overrides_file = self.path / ".hydra" / "overrides.yaml"
         self.hydra_file = self.path / ".hydra" / "hydra.yaml"
@@ -85,13 +87,17 @@ class RunFolder:
         # Here: pydantic and the schema take 0.4 s that --help does not need.
         from augcam.config.recorded import read
 
-        return read(self.config_file, self.hydra_file)
+        config = read(self.config_file, self.hydra_file)
+        if self.data_root is None or not hasattr(config.data, "root"):
+            return config
+        moved = config.data.model_copy(update={"root": str(self.data_root)})
+        return config.model_copy(update={"data": moved})
 
     def save_config(self, config: "Config", overrides: Sequence[str] | None = ()) -> None:
         """Write the config, every value settled, so that the folder alone can go on.
 
-        Data where AUGCAM_DATA points is written as that: a folder that moves finds its data there. The
-        overrides are those that the run began with.
+        Data at or below where AUGCAM_DATA points is written as that: a folder that moves finds its data
+        there. The overrides are those that the run began with.
 
         Args:
             overrides: None where the config comes from no command line: none is made up.
@@ -100,8 +106,10 @@ class RunFolder:
         from augcam.config.schema import plain
 
         values = plain(config)
-        if values["data"].get("root") == os.environ.get("AUGCAM_DATA", "data"):
-            values["data"]["root"] = DATA_ROOT
+        root, of_all = values["data"].get("root"), os.environ.get("AUGCAM_DATA", "data")
+        if root is not None and Path(root).is_relative_to(of_all):
+            below = Path(root).relative_to(of_all)
+            values["data"]["root"] = "/".join([DATA_ROOT, *below.parts])
         self.config_file.parent.mkdir(parents=True, exist_ok=True)
         # The config last: killed in between, the folder is no run folder yet, and begins anew.
         if not self.config_file.exists():
