@@ -3,10 +3,13 @@
 import json
 import logging
 
+import numpy as np
 import pytest
 import torch
+from pytorch_lightning import Callback
 
-from augcam.errors import RunError
+from augcam.config.build import trust
+from augcam.errors import RunError, UserError
 from augcam.runs.run_folder import RunFolder
 from augcam.training.callbacks.checkpoints import AtomicCheckpoints
 from tests.training.conftest import tiny_run, weights
@@ -36,6 +39,19 @@ def test_the_checkpoint_before_the_last_is_kept_while_the_run_goes_on(tmp_path, 
     folder = died_in_epoch(tmp_path / "run", 3)
     epochs = [torch.load(p, weights_only=True)["epoch"] for p in (folder.last, folder.previous)]
     assert epochs == [1, 0]
+
+
+class Best(Callback):
+    def state_dict(self):
+        return {"accuracy": np.float64(0.5)}
+
+
+def test_state_that_no_checkpoint_gives_back_is_refused_at_the_first(tmp_path, monkeypatch):
+    monkeypatch.setattr("augcam.config.build._trusted", set())
+    trust(["tests"])
+    with pytest.raises(UserError, match=r"callbacks: Best: its state holds numpy\S+, which a"):
+        tiny_run(tmp_path / "run", f"+callbacks.best._target_={__name__}.Best", "trust=[tests]")
+    assert not list((tmp_path / "run").rglob("*.ckpt"))
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,10 @@
 """Checkpoints that are whole or not there, and in an order that a kill cannot spoil."""
 
+import io
 import os
+import pickle
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +16,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 
 from augcam.atomic import atomic_file
 from augcam.config.schema import Config, plain
+from augcam.errors import UserError
 from augcam.runs.run_folder import RunFolder
 
 
@@ -63,6 +68,7 @@ class AtomicCheckpoints(TorchCheckpointIO):
     def __init__(self, config: Config, folder: RunFolder) -> None:
         self.config = config
         self.folder = folder
+        self._known_to_load = False
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | os.PathLike, storage_options: Any = None
@@ -71,9 +77,40 @@ class AtomicCheckpoints(TorchCheckpointIO):
         keep = self.folder.previous if target.name == self.folder.last.name else None
         with atomic_file(target, keep) as file:
             try:
+                if not self._known_to_load:
+                    refuse_what_cannot_be_read_again(checkpoint)
+                    self._known_to_load = True
                 torch.save(checkpoint | {"config": plain(self.config)}, file)
             except RuntimeError as error:
                 # torch's writer hides what the file said behind a complaint about its position.
                 if isinstance(error.__context__, OSError):
                     raise error.__context__ from None
                 raise
+
+
+def refuse_what_cannot_be_read_again(checkpoint: Mapping[str, Any]) -> None:
+    """Refuse, at the first checkpoint and not at the last, state that no checkpoint gives back.
+
+    They are read with `weights_only=True`: tensors, numbers, texts, lists and dicts. A callback or an
+    optimizer of the user's own may keep other things, such as NumPy's numbers.
+
+    Raises:
+        UserError: whose state it is, and what is in it.
+    """
+    parts = {
+        key: value for key, value in checkpoint.items() if key not in ("state_dict", "callbacks")
+    }
+    parts |= {f"callbacks: {name}": state for name, state in checkpoint["callbacks"].items()}
+    for name, state in parts.items():
+        file = io.BytesIO()
+        torch.save(state, file)
+        file.seek(0)
+        try:
+            torch.load(file, weights_only=True)
+        except pickle.UnpicklingError as error:
+            found = re.search(r"GLOBAL (\S+)", str(error))
+            what = f"{found[1]}, which" if found else "what"
+            raise UserError(
+                f"{name}: its state holds {what} a checkpoint cannot give back; tensors, numbers, "
+                "texts, lists and dicts can be kept (float(...) of a NumPy number)"
+            ) from None
