@@ -88,7 +88,7 @@ def test_data_that_have_moved_can_be_named(folder, tmp_path):
     RunFolder(tmp_path / "own").save_config(validate(compose(["data=folder", "data.root=/gone"])))
     own = RunFolder(tmp_path / "own")
     own.data_root = tmp_path / "here"
-    assert own.config().data.root == str(tmp_path / "here")
+    assert plain(own.config())["data"]["root"] == str(tmp_path / "here")
     folder.data_root = tmp_path / "here"
     assert folder.config().data.name == "shapes"  # which are made, and read from nowhere
 

@@ -82,9 +82,10 @@ def corner_explainers():
 
 class TestMeasureFaithfulness:
     def call(self, **changes):
-        model = Corner()
+        model, untrained = Corner(), Corner()
         images = pictures(12)
         with torch.no_grad():
+            untrained.fc.weight.normal_(generator=torch.Generator().manual_seed(0))
             targets = model(images).argmax(1)
         masks = np.zeros((12, 8, 8), bool)
         masks[:, :4, :4] = True
@@ -94,6 +95,7 @@ class TestMeasureFaithfulness:
             "images": images,
             "targets": targets,
             "masks": masks,
+            "untrained": untrained,
             "steps": 4,
             "fractions": (0.25, 0.5),
             "samples": 2,
@@ -202,6 +204,10 @@ class TestMeasureFaithfulness:
         assert not any(one.measure.startswith("localisation") for one in rows)
         with pytest.raises(UserError, match="needs masks"):
             self.call(masks=None, checks=("localisation",))
+
+    def test_sanity_needs_the_untrained_network(self):
+        with pytest.raises(UserError, match="needs the untrained network"):
+            self.call(untrained=None, checks=("sanity",))
 
     def test_only_the_chosen_checks_run(self):
         rows = self.call(checks=("localisation",), predict=None)

@@ -4,7 +4,7 @@ Throughout this package B is the number of images and N = H * W of their pixels.
 as one float64 per image, NaN where one is undefined. Equal values of a map are ordered at random by
 the seed, the same way for every map of an image; a *degenerate* map (constant, or with a value that
 is not finite) says nothing about any pixel and is ranked like a random one. Everything random
-follows from the seed alone, whatever the batch; only new weights also depend on the kind of device.
+follows from the seed alone, whatever the batch.
 """
 
 from collections.abc import Callable, Mapping
@@ -39,7 +39,6 @@ class Stream(IntEnum):
     SHUFFLE = 3
     RADIUS = 4
     MOSAIC = 5
-    WEIGHTS = 6
     IMAGES = 7
 
 

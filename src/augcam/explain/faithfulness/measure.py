@@ -139,11 +139,12 @@ def measure_faithfulness(
         layers random, `sanity_*/<layer>` with those from the head down to that one.
 
     Raises:
-        UserError: an unknown check, no explainer, localisation without masks, shapes that do not
+        UserError: an unknown check, no explainer, localisation without masks, sanity without an
+            untrained network, shapes that do not
             fit, or a number out of range.
     """
     check_images(images, targets)
-    chosen = _chosen_checks(checks, masks)
+    chosen = _chosen_checks(checks, masks, untrained)
     if not explainers:
         raise UserError("no explainers were given: one method at least is needed")
     height, width = images.shape[2:]
@@ -220,13 +221,12 @@ def measure_faithfulness(
         )
         for key, worst in moved.items():
             values[key, False]["max_sensitivity"] = worst
-    if "sanity" in chosen:
+    if untrained is not None and "sanity" in chosen:
         fallen = cascading_randomisation(
             model,
             lambda network: explain(network, images),
             {key: maps for key, (maps, _) in originals.items()},
-            untrained=untrained,
-            seed=seed,
+            untrained,
         )
         for key, likeness in fallen.similarity.items():
             values[key, False] |= {
@@ -267,14 +267,18 @@ class _Work:
             self.progress(self.done, self.total)
 
 
-def _chosen_checks(checks: Sequence[str] | None, masks: MapArray | None) -> tuple[str, ...]:
+def _chosen_checks(
+    checks: Sequence[str] | None, masks: MapArray | None, untrained: nn.Module | None
+) -> tuple[str, ...]:
     if checks is None:
-        return tuple(check for check in CHECKS if masks is not None or check != "localisation")
+        checks = [check for check in CHECKS if masks is not None or check != "localisation"]
     unknown = [check for check in checks if check not in CHECKS]
     if unknown:
         raise UserError(f"unknown checks: {', '.join(unknown)}; there are {', '.join(CHECKS)}")
     if "localisation" in checks and masks is None:
         raise UserError("localisation needs masks: true where the object is, one for each image")
+    if "sanity" in checks and untrained is None:
+        raise UserError("sanity needs the untrained network: what the weights were before training")
     return tuple(checks)
 
 

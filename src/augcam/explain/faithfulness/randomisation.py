@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from augcam.errors import UserError
-from augcam.explain.faithfulness.maps import MapArray, Stream, cleaned, stream
+from augcam.explain.faithfulness.maps import MapArray, cleaned
 
 
 class Similarity(NamedTuple):
@@ -85,27 +85,22 @@ def cascading_randomisation(
     model: nn.Module,
     explain: Callable[[nn.Module], Mapping[Any, MapArray]],
     originals: Mapping[Any, MapArray],
-    *,
-    untrained: nn.Module | None = None,
-    seed: int = 0,
+    untrained: nn.Module,
 ) -> Cascade:
     """The sanity check of Adebayo et al. (arXiv 1810.03292): does the map show what was learnt?
 
-    The model's children take random weights one after the other, from the last (the head) to the
+    The model's children take untrained weights one after the other, from the last (the head) to the
     first, and the map after each is compared with the trained network's. A map that hardly changes
     shows the image, not the network. The model itself is not touched: a copy is.
 
     Args:
         model: its children in the order data passes through them, as in torchvision's ResNet.
-            Batch norm starts afresh with its running statistics; parameters that the model holds
-            itself, outside its children, stay.
+            Parameters that the model holds itself, outside its children, stay.
         explain: network -> maps (B, h, w) by name, of the same images and target classes each time;
             given the randomised copy, it must not reach for another network.
         originals: what `explain` returns for the model as it is.
-        untrained: the network as its training started, whose weights are taken: an initialisation
-            of another scale is another question. None for each layer's own `reset_parameters`,
-            which is what networks without an initialisation of their own start with.
-        seed: of the weights where `untrained` is None.
+        untrained: the network as its training started: an initialisation of another scale is another
+            question.
 
     Raises:
         UserError: a model without children that have parameters, or an `untrained` of another
@@ -114,12 +109,8 @@ def cascading_randomisation(
     stages = stages_of(model)
     network = copy.deepcopy(model)
     found: dict[Any, list[Similarity]] = {key: [] for key in originals}
-    for number, stage in enumerate(stages):
-        layer = network.get_submodule(stage)
-        if untrained is None:
-            _reset(layer, int(stream(seed, Stream.WEIGHTS, number).integers(2**63)))
-        else:
-            _copy_weights(untrained, layer, stage)
+    for stage in stages:
+        _copy_weights(untrained, network.get_submodule(stage), stage)
         for key, maps in explain(network).items():
             found[key].append(similarity(originals[key], maps))
     return Cascade(
@@ -154,17 +145,3 @@ def _copy_weights(untrained: nn.Module, layer: nn.Module, stage: str) -> None:
         raise UserError(
             f"the untrained network is of another architecture: its {stage} does not fit"
         ) from None
-
-
-def _reset(layer: nn.Module, seed: int) -> None:
-    """Initialise a layer afresh, leaving the global random state as it was."""
-    with torch.no_grad(), torch.random.fork_rng(range(torch.cuda.device_count())):
-        torch.manual_seed(seed)
-        for module in layer.modules():
-            reset = getattr(module, "reset_parameters", None)
-            if callable(reset):
-                reset()
-                continue
-            for parameter in module.parameters(recurse=False):
-                # No initialisation of its own is known: keep the scale, lose the content.
-                parameter.normal_(0, float(parameter.square().mean().sqrt()))
