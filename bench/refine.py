@@ -54,7 +54,6 @@ from augcam.refine.decisions import (
     class_differences,
     confirmation,
     helps,
-    hurt_classes,
     validation_counts,
 )
 from augcam.refine.loop import Outcome, refine
@@ -256,7 +255,7 @@ def null(repetitions: int, seeds: int, _: int) -> Iterator[str]:
         for _ in range(repetitions):
             hands = iter(random.permutation(len(pool)).reshape(-1, seeds))
             groups = {name: deal(counts, hands) for name in ("none", "flip", "cutout", "rotate")}
-            hurt = hurt_classes(class_differences(groups, "none", classes))
+            hurt = class_differences(groups, "none", classes).hurt
             named.append(bool(hurt))
             fresh = {name: deal(counts, hands) for name in ("none", *hurt)}
             arms = {
@@ -289,7 +288,7 @@ def power(repetitions: int, seeds: int, _: int) -> Iterator[str]:
                 name: deal(counts, iter([random.permutation(len(counts[0]))[:number]]))
                 for name, counts in pools.items()
             }
-            hurt = hurt_classes(class_differences(groups, "none", classes)).get("rotate", ())
+            hurt = class_differences(groups, "none", classes).hurt.get("rotate", ())
             named.append({*hurt})
         rows = {
             f"{number} seeds: one of the pair is named": [bool({*PAIR} & one) for one in named],

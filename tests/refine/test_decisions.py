@@ -10,7 +10,6 @@ from augcam.refine.decisions import (
     class_differences,
     confirmation,
     helps,
-    hurt_classes,
     look_at_test,
     validation_counts,
 )
@@ -45,7 +44,7 @@ def test_only_a_class_that_is_clearly_worse_is_hurt():
     differences = class_differences(groups, "none", ("bird", "cat", "dog"))
     assert differences.groups == ("rotate", "flip")
     assert differences.clear[0].tolist() == [False, True, True]
-    assert hurt_classes(differences) == {"rotate": ("cat",)}
+    assert differences.hurt == {"rotate": ("cat",)}
 
 
 def arms(spared, pipeline, baseline, first=0):

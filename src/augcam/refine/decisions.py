@@ -15,7 +15,7 @@ from augcam.errors import UserError
 from augcam.report.class_changes import ClassDifferences
 from augcam.statistics import LEVEL
 from augcam.statistics.comparisons import Differences, Rates, difference_of_counts
-from augcam.statistics.families import benjamini_hochberg, holm
+from augcam.statistics.families import holm
 
 LEAST_SEEDS = 3  # of each group: two runs tell next to nothing of a spread
 
@@ -68,21 +68,8 @@ def class_differences(
 ) -> ClassDifferences:
     """Every class under every other group against the baseline; one family, Benjamini and Hochberg."""
     others = tuple(name for name in groups if name != baseline)
-    cells = [difference_of_counts(groups[name], groups[baseline]) for name in others]
-    p = np.stack([cell.p for cell in cells])
-    mean = np.stack([cell.mean for cell in cells])
-    half_width = np.stack([cell.half_width() for cell in cells])
-    return ClassDifferences(others, tuple(classes), mean, half_width, p, benjamini_hochberg(p))
-
-
-def hurt_classes(differences: ClassDifferences) -> dict[str, tuple[str, ...]]:
-    """By group the classes that it clearly hurts; groups that hurt none are missing."""
-    hurt = differences.clear & (differences.mean < 0)
-    return {
-        group: tuple(name for name, one in zip(differences.classes, row, strict=True) if one)
-        for group, row in zip(differences.groups, hurt, strict=True)
-        if row.any()
-    }
+    compared = [difference_of_counts(groups[name], groups[baseline]) for name in others]
+    return ClassDifferences.of(others, classes, compared)
 
 
 @dataclass(frozen=True)

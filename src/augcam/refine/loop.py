@@ -21,7 +21,6 @@ from augcam.refine.decisions import (
     class_differences,
     confirmation,
     helps,
-    hurt_classes,
     look_at_test,
     validation_counts,
 )
@@ -135,7 +134,7 @@ def plan_from(study: Study, seeds: int | None = None) -> Plan:
         label: validation_counts([run.metrics for run in runs]) for label, runs in groups.items()
     }
     differences = class_differences(counts, base, study.classes)
-    hurt = hurt_classes(differences)
+    hurt = differences.hurt
     candidates, passed_over = [], {}
     for label, names in hurt.items():
         found = _candidate(study, label, names)

@@ -1,6 +1,7 @@
 """Class by class, and pair by pair: which of many differences from the baseline stand."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,7 +9,7 @@ import numpy as np
 from augcam.errors import UserError
 from augcam.report.load import Predictions, Run, Study
 from augcam.statistics import LEVEL
-from augcam.statistics.comparisons import Rates
+from augcam.statistics.comparisons import Differences, Rates
 from augcam.statistics.families import benjamini_hochberg
 
 
@@ -20,7 +21,7 @@ class ClassDifferences:
         groups, classes: names of rows and columns.
         mean: difference of the class's mean accuracy; NaN for a class without images.
         half_width: of the 95% interval of each cell by itself. p: two-sided, of each cell by itself.
-            NaN where the group or the baseline has a single run.
+            NaN where the group or the baseline has a single run, or a class too few images.
         clear: bool, differs from 0 after Benjamini-Hochberg over all cells.
     """
 
@@ -30,6 +31,32 @@ class ClassDifferences:
     half_width: np.ndarray
     p: np.ndarray
     clear: np.ndarray
+
+    @classmethod
+    def of(
+        cls, groups: Sequence[str], classes: Sequence[str], compared: Sequence[Differences]
+    ) -> "ClassDifferences":
+        """From each group's differences, (classes,) each; one family, Benjamini and Hochberg."""
+        shape = len(groups), len(classes)
+        mean, half_width, p = (
+            np.array(values).reshape(shape)
+            for values in (
+                [row.mean for row in compared],
+                [row.half_width() for row in compared],
+                [row.p for row in compared],
+            )
+        )
+        return cls(tuple(groups), tuple(classes), mean, half_width, p, benjamini_hochberg(p))
+
+    @property
+    def hurt(self) -> dict[str, tuple[str, ...]]:
+        """By group the classes that it clearly hurts; groups that hurt none are missing."""
+        found = self.clear & (self.mean < 0)
+        return {
+            group: tuple(name for name, one in zip(self.classes, row, strict=True) if one)
+            for group, row in zip(self.groups, found, strict=True)
+            if row.any()
+        }
 
     @property
     def tested(self) -> bool:
@@ -77,12 +104,8 @@ def class_differences(study: Study) -> ClassDifferences:
     }
     rates = Rates(correct, label, len(study.classes))
     others = tuple(name for name in study.groups if name != baseline)
-    rows = [rates.difference(name, baseline) for name in others]
-    shape = len(others), len(study.classes)
-    mean = np.array([row.mean for row in rows]).reshape(shape)
-    half_width = np.array([row.half_width() for row in rows]).reshape(shape)
-    p = np.array([row.p for row in rows]).reshape(shape)
-    return ClassDifferences(others, study.classes, mean, half_width, p, benjamini_hochberg(p))
+    compared = [rates.difference(name, baseline) for name in others]
+    return ClassDifferences.of(others, study.classes, compared)
 
 
 def confusion_changes(study: Study, top: int = 5) -> dict[str, list[ConfusionChange]]:

@@ -239,21 +239,10 @@ def _spare(findings: Findings) -> list[str]:
         return []
     baseline = study.groups[study.baseline][0].config
     points = []
-    for row, label in enumerate(classes.groups):
-        hurt = [
-            name
-            for name, clear, mean in zip(
-                classes.classes, classes.clear[row], classes.mean[row], strict=True
-            )
-            if clear and mean < 0
-        ]
-        # What hurts every class is not for some of them.
-        command = (
-            sparing_command(study.groups[label], baseline, hurt)
-            if 0 < len(hurt) < len(classes.classes)
-            else ""
-        )
-        if command:
+    for label, hurt in classes.hurt.items():
+        if len(hurt) == len(classes.classes):
+            continue  # what hurts every class is not for some of them
+        if command := sparing_command(study.groups[label], baseline, hurt):
             named = words.listed([plain(name) for name in hurt])
             points.append(f"**To spare {named}**, which {plain(label)} hurts: {code(command)}.")
     sweeps = {run.folder.path.parent for runs in study.groups.values() for run in runs}
