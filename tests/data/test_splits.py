@@ -18,6 +18,14 @@ class TestHoldout:
         assert np.bincount(labels[val]).tolist() == [3, 5, 17]
         assert sorted([*train, *val]) == list(range(100))
 
+    def test_two_seeds_share_the_fraction_that_is_held_out_also_of_the_first_images(self):
+        """What refine's caution and docs/statistics.md reckon with."""
+        labels = np.arange(5000) % 10
+        one, two = (stratified_holdout(labels, 4000, seed)[1] for seed in (1, 2))
+        for first in (4000, 1000):
+            shared = np.intersect1d(one[:first], two[:first])
+            assert len(shared) / first == pytest.approx(0.8, abs=0.05)
+
     @pytest.mark.parametrize("size", [1, 7, 50, 333])
     def test_sizes_agree_with_scikit_learn_within_one(self, size):
         labels = np.random.default_rng(0).choice(10, 1000, p=np.arange(1, 11) / 55)

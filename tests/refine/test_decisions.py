@@ -102,6 +102,22 @@ def test_the_first_question_is_asked_alone_and_the_others_only_after_it():
     assert [c.verdict for c in found] == ["tie"] * 4
 
 
+@pytest.mark.parametrize("candidates", [1, 3])
+def test_the_first_questions_interval_leaves_out_0_just_where_there_is_a_verdict(candidates):
+    firsts = [
+        one[0]
+        for seed in range(20)
+        for one in confirmation(
+            {
+                str(i): arms((0.9, 0.87), (0.9, 0.8), (0.9, 0.9), first=100 * seed + 3 * i)
+                for i in range(candidates)
+            }
+        ).values()
+    ]
+    assert {c.verdict for c in firsts} == {"better", "tie"}
+    assert [c.low > 0 for c in firsts] == [c.verdict == "better" for c in firsts]
+
+
 def test_the_look_at_the_test_set_compares_the_same_images():
     label = np.repeat([0, 1], 400)
     random = np.random.default_rng(0)

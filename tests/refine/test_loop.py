@@ -1,5 +1,6 @@
 """The loop on studies whose truth is known, without training."""
 
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -7,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from augcam.config.schema import validate
 from augcam.errors import UserError
 from augcam.refine.loop import plan_from, refine
 from augcam.report.load import read_study
 from augcam.runs.run_folder import RunFolder, run_folders
-from tests.conftest import ROOT
+from tests.conftest import ROOT, compose
 
 sys.path.insert(0, str(ROOT / "bench"))
 import refine as bench
@@ -185,6 +187,52 @@ def test_studies_that_cannot_say_it_are_refused(tmp_path, change, words):
     sweep = a_sweep(tmp_path / "sweep", **change)
     with pytest.raises(UserError, match=words):
         plan_from(read_study([sweep]))
+
+
+def held_out(tmp_path, data):
+    """What the plan of the usual sweep warns of, its runs on other data."""
+    sweep = a_sweep(tmp_path / "sweep")
+    study = read_study([sweep])
+    groups = {
+        label: tuple(
+            dataclasses.replace(run, config=run.config.model_copy(update={"data": data}))
+            for run in runs
+        )
+        for label, runs in study.groups.items()
+    }
+    return plan_from(dataclasses.replace(study, groups=groups)).caution
+
+
+@pytest.mark.parametrize(
+    ("overrides", "share"),
+    [
+        ([], ""),
+        (["data.holdout=10000"], ""),
+        (["data.holdout=40000"], "data.holdout=40000 is 80% "),
+        (["data.holdout=0.3"], "data.holdout=0.3 is 30% "),
+        (["data=shapes", "data.train_size=3000", "data.holdout=600"], ""),
+        (["data=shapes", "data.train_size=3000", "data.holdout=1000"], "data.holdout=1000 is 33% "),
+    ],
+)
+def test_runs_that_share_more_than_a_fifth_of_their_validation_images_are_warned_of(
+    tmp_path, overrides, share
+):
+    caution = held_out(tmp_path, validate(compose(overrides)).data)
+    assert caution.startswith(share)
+    assert ("Hold out a fifth at most: data.holdout=0.2" in caution) == bool(share)
+
+
+def test_where_only_the_data_set_knows_its_size_it_is_asked(tmp_path, monkeypatch):
+    asked = []
+
+    def source(folder):
+        asked.append(folder)
+        return bench.Shapes(0, 300, 10)
+
+    monkeypatch.setattr("augcam.refine.loop.run_source", source)
+    data = validate(compose(["data=folder", "data.root=photos", "data.holdout=150"])).data
+    assert held_out(tmp_path, data).startswith("data.holdout=150 is 50% of the training images")
+    assert len(asked) == 1
 
 
 def test_a_pipeline_without_a_transform_to_keep_from_the_class_is_refused(tmp_path):

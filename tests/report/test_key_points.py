@@ -29,7 +29,7 @@ def test_wins_is_for_the_one_that_beats_every_other():
     assert "3.0 points ahead of the second, flip" in first
     first, tie, better, *_ = sentences(study_of({"none": 0.9, "flip": 0.949, "crop": 0.95}))
     assert first.startswith("**crop is first**, and better than `none`: +5.0 points")
-    assert tie.startswith("**A tie with crop**: **flip**.")
+    assert tie == "**A tie with crop**: **flip**. It cannot be told from crop."
     assert better.startswith("Better than `none`: flip +4.9 points")
 
 
@@ -45,6 +45,22 @@ def test_noise_has_no_winner():
     assert text.startswith("**No winner.**")
     for claim in ("wins", "leads", "Better than", "Worse than"):
         assert claim not in text
+
+
+def test_of_several_ties_only_what_was_tested_is_said():
+    """Each is compared with the first; nothing is known of their order."""
+    study = study_of({"flip": 0.899, "crop": 0.8995, "cutout": 0.9}, baseline=None)
+    _, tie, *_ = sentences(study)
+    assert (
+        tie == "**A tie with cutout**: **crop** and **flip**. None of them can be told from cutout."
+    )
+
+
+def test_one_seed_each_without_a_baseline_is_untested_and_no_tie():
+    first, *_ = sentences(study_of({"flip": 0.9, "crop": 0.95}, seeds=1, baseline=None))
+    assert first.startswith("**crop** is first, untested: a test accuracy of ")
+    first, *_ = sentences(study_of({"flip": 0.9, "crop": 0.9005}, baseline=None))
+    assert first.startswith("**No winner.** crop is first")
 
 
 def test_spreads_that_differ_much_are_named():

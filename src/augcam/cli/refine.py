@@ -93,6 +93,8 @@ def sentences(outcome: "Outcome") -> Iterator[str]:
             f"{row['pipeline']} hurts {row['class']}: {words.points(row['difference'])} points "
             f"(± {100 * row['half_width']:.1f} by itself; {study})"
         )
+    if plan.caution:
+        yield plan.caution
     for label, why in plan.passed_over.items():
         yield f"{label}: passed over, {why}"
     seeds = words.plural(len(plan.seeds), "fresh seed")
@@ -121,8 +123,10 @@ def _sentence(one: "Comparison", pipeline: str, baseline: str) -> str:
     images = "the spared classes" if one.images == "spared" else "all classes"
     other = pipeline if one.against == "pipeline" else baseline
     verdict = {"better": "better than", "worse": "worse than", "tie": "a tie with"}[one.verdict]
-    ends = words.interval(100 * one.low, 100 * one.high)
+    ends = f"95% interval {words.interval(100 * one.low, 100 * one.high)}, "
+    # Holm's step-down test sees a little more than intervals that hold all at once.
+    interval = "" if one.low < 0 < one.high and one.verdict != "tie" else ends
     return (
         f"{verdict} {other} on {images}: {words.points(one.mean)} points "
-        f"(95% interval {ends}, adjusted p {words.p_value(one.p)})"
+        f"({interval}adjusted p {words.p_value(one.p)})"
     )

@@ -84,14 +84,25 @@ class _Loader(_Strict):
         """What pages call the data."""
         return self.name
 
+    @property
+    def training_images(self) -> int | None:
+        """How many there are, those held out among them; None where only the data know."""
+        return None
+
 
 class CIFARConfig(_Loader):
     name: Literal["cifar10", "cifar100"]
     root: str = Field(min_length=1)
 
+    @property
+    def training_images(self) -> int:
+        """CIFAR's own number."""
+        return 50_000
+
     @model_validator(mode="after")
     def _leaves_training_images(self) -> "CIFARConfig":
-        most = 50_000 - int(self.name.removeprefix("cifar"))  # every class keeps one image
+        # Every class keeps one image.
+        most = self.training_images - int(self.name.removeprefix("cifar"))
         if self.holdout != "test" and self.holdout > most:
             raise ValueError(f"holdout={self.holdout}: CIFAR has 50,000 training images, "
                              f"so 0 to {most:,} can be held out")  # fmt: skip
@@ -105,6 +116,11 @@ class ShapesConfig(_Loader):
     test_size: int = Field(ge=10)
     shortcut: Fraction
     orientation_pair: bool = False
+
+    @property
+    def training_images(self) -> int:
+        """As many as are drawn."""
+        return self.train_size
 
     @model_validator(mode="after")
     def _leaves_training_images(self) -> "ShapesConfig":

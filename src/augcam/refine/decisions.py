@@ -1,8 +1,8 @@
 """What the loop decides, and by which test: classes that are hurt, and whether sparing them helps.
 
-Every stage is one family of comparisons, corrected as such, and each stage has data of its own: the
-study's validation images choose the classes, fresh seeds confirm on validation, the test set is for one
-look at the one that is chosen.
+Every stage is one family of comparisons, corrected as such. The study's validation images choose the
+classes; fresh networks confirm on validation images that are partly the study's; the test set, which no
+stage has met, is for one look at the one that is chosen.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,7 +31,8 @@ class Comparison:
     Attributes:
         images: `spared`, of the spared classes, or `all`.
         against: the other: `pipeline`, the same without sparing, or `baseline`.
-        mean: 0..1. low, high: an interval that holds for the whole family at once, in 95% of studies.
+        mean: 0..1. low, high: an interval. Those of the first comparison hold at once for all
+            candidates in 95% of studies, and so do those of the other three.
         p: adjusted for the family.
         verdict: better, worse, or tie.
     """
@@ -146,7 +147,8 @@ def _judged(raw: Sequence[Differences]) -> list[list[Comparison]]:
         adjusted = np.minimum(candidates * ordered, 1)
         judged.append(
             [
-                _comparison(place, one, float(own), LEVEL / len(raw))
+                # The first's is that of its test, so it leaves out 0 where there is a verdict.
+                _comparison(place, one, float(own), LEVEL / candidates / (3 if place else 1))
                 for place, (one, own) in enumerate(zip(four, adjusted, strict=True))
             ]
         )

@@ -24,11 +24,13 @@ from augcam.refine.decisions import (
     look_at_test,
     validation_counts,
 )
-from augcam.report.load import Study, read_study
+from augcam.report.load import Run, Study, read_study
 from augcam.report.read_run import read_metrics, read_predictions
+from augcam.runs.finished_run import run_source
 from augcam.runs.run_folder import RunFolder
 
 FILE = "refine.json"
+MOST_HELD_OUT = 0.2  # of the training images; beyond it, runs validate on much the same ones
 FIRST = "spared classes against the pipeline first, the others after it by Holm, 5% together"
 ARMS: tuple[Arm, ...] = ("spared", "pipeline", "baseline")
 
@@ -64,6 +66,7 @@ class Plan:
         hurt: each class that is clearly hurt, with its difference on validation.
         candidates: what can be spared. passed_over: labels of what cannot, and why.
         tested: differences in the study's family.
+        caution: what a reader of its claims must know, where a class is hurt; "" if nothing.
     """
 
     baseline: str
@@ -74,6 +77,7 @@ class Plan:
     candidates: tuple[Candidate, ...]
     passed_over: Mapping[str, str]
     tested: int
+    caution: str
 
     def to_json(self) -> dict[str, Any]:
         """What refine.json keeps of it, and what must be the same when the command goes on."""
@@ -168,6 +172,27 @@ def plan_from(study: Study, seeds: int | None = None) -> Plan:
         tuple(candidates),
         passed_over,
         int((~np.isnan(differences.p)).sum()),
+        _caution(study.groups[base][0]) if hurt else "",
+    )
+
+
+def _caution(run: Run) -> str:
+    """That the runs' validation images are largely the same, where so many are held out.
+
+    Two draws of a share of the images have that share of each in common. What the images put into a
+    difference, the spread of such runs does not show.
+    """
+    data = run.config.data
+    assert data.holdout != "test"  # _refuse
+    share = data.holdout
+    if isinstance(share, int):
+        share /= data.training_images or len(run_source(run.folder).train())
+    if share <= MOST_HELD_OUT:
+        return ""
+    return (
+        f"data.holdout={data.holdout} is {share:.0%} of the training images, and two runs share as many "
+        "of their validation images: a class may be hurt on these images alone, and more than 5% of "
+        f"such claims be false of others. Hold out a fifth at most: data.holdout={MOST_HELD_OUT}"
     )
 
 
@@ -268,6 +293,8 @@ def refine(
             return Outcome(plan, {}, None, [])
         runs = {(c.label, arm): _fresh(out, c, arm, plan) for c in plan.candidates for arm in ARMS}
         folders = {run.path: run for several in runs.values() for run in several}
+        if plan.caution and any(run.state() != "finished" for run in folders.values()):
+            say(plan.caution)
         for number, run in enumerate(folders.values(), 1):
             if run.state() != "finished":
                 say(f"{number} of {len(folders)}: {run}")

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from augcam.config.schema import CIFARConfig, Config
+from augcam.config.schema import Config
 from augcam.report.analysis import Difference, Findings, GroupResult
 from augcam.report.audits import shortcut_point
 from augcam.report.class_changes import ClassDifferences
@@ -17,6 +17,11 @@ from augcam.report.value_curves import ValueCurve
 from augcam.runs.run_folder import RunFolder
 from augcam.viz import words
 from augcam.viz.markdown import code, plain
+
+_ONE_SEED = (
+    "With one seed it is unknown whether another would turn the difference round; run each with three "
+    "seeds or more."
+)
 
 
 def summary(findings: Findings) -> str:
@@ -137,6 +142,8 @@ def _headline(findings: Findings) -> list[str]:
     name = plain(first.label)
     accuracy = f"a test accuracy of {words.percent(first.test)}"
     if base is None:
+        if min(len(first.runs), max(len(s.runs) for s in findings.standings[1:])) < 2:
+            return [f"**{name}** is first, untested: {accuracy} ({_seeds(first)}). {_ONE_SEED}"]
         if lead is None:
             return [f"**No winner.** {name} is first, with {accuracy} ({_seeds(first)})."]
         return [f"**{name} wins**, with {accuracy} ({_seeds(first)}){_ahead(lead, second)}."]
@@ -155,10 +162,7 @@ def _headline(findings: Findings) -> list[str]:
         return [f"**{name} is first**, and better than {code(base)}: {own}."]
     if verdict == "tie":
         return [f"**No winner.** {name} is first, but it is a tie with {code(base)}: {own}."]
-    return [
-        f"**{name}** is first, untested: {own}. With one seed it is unknown whether another "
-        "would turn the difference round; run each with three seeds or more."
-    ]
+    return [f"**{name}** is first, untested: {own}. {_ONE_SEED}"]
 
 
 def _chosen(findings: Findings) -> list[str]:
@@ -209,10 +213,10 @@ def _ties(findings: Findings) -> list[str]:
     tied = [f"**{plain(label)}**" for label in findings.tied if label != findings.study.baseline]
     if not tied:
         return []
-    return [
-        f"**A tie with {plain(findings.standings[0].label)}**: {words.listed(tied)}. The difference is "
-        "within noise, so the order among them means nothing."
-    ]
+    first = plain(findings.standings[0].label)
+    # Each was compared with the first; nothing is said of two of them.
+    which = "It cannot" if len(tied) == 1 else "None of them can"
+    return [f"**A tie with {first}**: {words.listed(tied)}. {which} be told from {first}."]
 
 
 def _class_point(findings: Findings) -> list[str]:
@@ -362,7 +366,7 @@ def _reduced(findings: Findings) -> list[str]:
 def _split(config: Config) -> tuple[int, int] | None:
     """How many images an epoch trains on and how many are held out; None where only the data know."""
     data = config.data
-    every = getattr(data, "train_size", 50_000 if isinstance(data, CIFARConfig) else None)
+    every = data.training_images
     if every is None or is_limit(config.trainer.limit_train_batches):
         return None
     asked = 0 if data.holdout == "test" else data.holdout
