@@ -48,6 +48,8 @@ STUDIES = {
     "ablation": {k: f"{ablation.BUDGET} {words}" for k, (_, words) in ablation.CHANGES.items()},
     "choice": {k: f"{choice.BUDGET} {words}" for k, words in choice.CHANGES.items()},
     "all_images": {"lr0.2": "experiment=cpu_budget optim.lr=0.2"},
+    # The ablation's recipe with its seeds, run once more when its last six changes were.
+    "recheck": {"flagship": ablation.BUDGET},
 }
 
 Metrics = dict[str, Any]
@@ -440,6 +442,16 @@ def ablation_table() -> str:
     )  # fmt: skip
 
 
+def recheck() -> str:
+    """The recipe run again, and its logs."""
+    runs = finished("recheck")["flagship"]
+    return (
+        f"{mean_and_spread(held_out(runs))}: {logs('recheck/flagship', runs)}"
+        if runs
+        else "not run"
+    )
+
+
 def paper_difference() -> str:
     """What cutout adds to crop and flip, over the longest runs that both have."""
     plain, cutout = (longest(BY_KEY[key]) for key in ("paper_crop_flip", "paper_crop_flip_cutout"))
@@ -473,6 +485,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "ablation": ablation_table,
     "ablation_made": lambda: study_made("ablation"),
     "ablation_command": lambda: f"    python train.py -m {ablation.BUDGET} {ablation.SEEDS}",
+    "recheck": recheck,
     "choice": choice_table,
     "choice_made": lambda: study_made("choice"),
     "choice_on_all": choice_on_all,
