@@ -413,7 +413,7 @@ def choice_on_all() -> str:
     other, recipe = finished("all_images")["lr0.2"], longest(BY_KEY["cpu_budget"])
     means = [mean_and_spread([run["test"]["accuracy"] for run in runs]) for runs in (other, recipe)]
     return (
-        f"{means[0]}% on the test set, the recipe {means[1]}%: {difference(other, recipe, 'test')} "
+        f"{means[0]}, the recipe {means[1]}: {difference(other, recipe, 'test')} "
         f"points (95% interval over seeds, on these images). Logs: {logs('all_images/lr0.2', other)}."
     )
 
