@@ -24,12 +24,12 @@ from augcam.models.resnet import resnet
     ],
 )
 def test_head_of_torchvisions_networks(arch, head):
-    assert head_name(zoo.get_model(arch, num_classes=7), 7) == head
+    assert head_name(zoo.get_model(arch, num_classes=7), 7, "") == head
 
 
 def test_a_network_without_such_a_head_is_refused():
-    with pytest.raises(UserError, match="no layer of it has 7 outputs"):
-        head_name(zoo.resnet18(num_classes=10), 7)
+    with pytest.raises(UserError, match="^model.freeze=1: .* head of ResNet, .* has 7 outputs"):
+        head_name(zoo.resnet18(num_classes=10), 7, "model.freeze=1")
 
 
 RESNET = [["conv1", "bn1"], ["layer1"], ["layer2"], ["layer3"], ["layer4"]]
@@ -57,7 +57,7 @@ RESNET = [["conv1", "bn1"], ["layer1"], ["layer2"], ["layer3"], ["layer4"]]
 )
 def test_stages(make, expected):
     network = make()
-    assert stages(network, head_name(network, 10)) == expected
+    assert stages(network, head_name(network, 10, "")) == expected
 
 
 def test_stages_of_a_wrapped_network_are_those_inside():
@@ -101,7 +101,7 @@ def test_freezing_survives_a_copy():
 
 def test_a_prefix_is_whole_names():
     network = zoo.mobilenet_v3_small(num_classes=10)
-    freeze(network, ["features.1"], "classifier.3")
+    freeze(network, ["features.1"])
     frozen = {name.split(".")[1] for name, p in network.named_parameters() if not p.requires_grad}
     assert frozen == {"1"}  # and not 10, 11 and 12
 

@@ -15,6 +15,7 @@ from augcam.runs.build import (
     build_network,
     build_run_pipeline,
     build_source,
+    check_logits,
     image_size,
     start_from_weights,
 )
@@ -124,6 +125,124 @@ def test_frozen_parts_are_frozen_in_every_network():
 def test_a_network_that_cannot_take_the_images_is_refused():
     with pytest.raises(UserError, match=r"inception_v3 cannot take images of 32x32 pixels"):
         build_network(configured("model=torchvision", "model.arch=inception_v3"), 10)
+
+
+class Views(nn.Module):
+    """Flattens as the tutorials do: torch refuses it where what comes in lies channels_last."""
+
+    def __init__(self, num_classes: int, maps: int = 16) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, maps, 3, stride=8)
+        self.head = nn.Linear(maps * 16, num_classes)
+
+    def forward(self, images):
+        maps = self.conv(images)
+        return self.head(maps.view(maps.size(0), -1))
+
+
+class TwoOutputs(nn.Module):
+    """Logits, and in training an auxiliary output beside them."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.head = nn.Linear(3, num_classes)
+
+    def forward(self, images):
+        logits = self.head(images.mean(dim=(2, 3)))
+        return (logits, logits) if self.training else logits
+
+
+class Pairs(nn.Module):
+    """Trains on four images or more: BatchNorm sees half as many as there are."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(3)
+        self.head = nn.Linear(3, num_classes)
+
+    def forward(self, images):
+        seen = images.mean(dim=(2, 3))
+        half = len(seen) // 2
+        return self.head(torch.cat([self.norm(seen[:half]), self.norm(seen[half:])]))
+
+
+@pytest.fixture
+def own(monkeypatch):
+    """The config of a network of this file."""
+    monkeypatch.setattr("augcam.config.build._trusted", {"tests"})
+
+    def own(kind: type[nn.Module], *overrides: str) -> Config:
+        return configured("model=custom", f"model._target_={__name__}.{kind.__name__}", *overrides)
+
+    return own
+
+
+def test_a_network_that_flattens_with_view_runs_where_channels_last_is_off(own):
+    batch = torch.rand(4, 3, 32, 32).contiguous(memory_format=torch.channels_last)
+    assert build_network(own(Views, "model.channels_last=false"), 10)(batch).shape == (4, 10)
+    with pytest.raises(UserError, match=r"Views cannot .*\nmodel.channels_last=false, or .flatten"):
+        build_network(own(Views), 10)
+
+
+def test_a_network_lies_in_memory_as_its_batches_do():
+    network = build_network(configured(*SMALL), 10)
+    weight = network.get_parameter("conv1.weight")
+    assert weight.is_contiguous(memory_format=torch.channels_last)
+    assert not weight.is_contiguous()
+
+
+class Own(nn.Module):
+    """Its head is no layer that torch has."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3)
+        self.head = nn.Parameter(torch.zeros(8, num_classes))
+
+    def forward(self, images):
+        return self.conv(images).mean(dim=(2, 3)) @ self.head
+
+
+def test_parts_are_frozen_by_name_whatever_the_head(own):
+    network = build_network(own(Own, "model.freeze=[conv]"), 10)
+    assert [name for name, p in network.named_parameters() if p.requires_grad] == ["head"]
+
+
+def test_what_needs_the_head_names_the_key_that_asks_for_it(own):
+    with pytest.raises(UserError, match=r"^model.freeze=1: needs to know the head of Own"):
+        build_network(own(Own, "model.freeze=1"), 10)
+    weights = own(Own, "model.weights=w.pt")
+    with pytest.raises(UserError, match=r"^model.weights=w.pt: needs to know the head of Own"):
+        start_from_weights(build_network(weights, 10), weights, 10)
+
+
+def test_a_network_that_gives_more_than_logits_in_training_is_refused_there_alone(own):
+    config = own(TwoOutputs)
+    network = build_network(config, 10)  # which is enough for one that is only asked
+    with pytest.raises(UserError, match=r"gives tuple for 2 images of 10 classes in training"):
+        check_logits(network, config.model, 10, 32, training=True)
+
+
+def test_a_network_that_cannot_train_on_two_images_is_not_refused_for_it(own):
+    config = own(Pairs)
+    check_logits(build_network(config, 10), config.model, 10, 32, training=True)
+
+
+def test_the_question_leaves_a_network_as_it_was(own):
+    class Net(nn.Sequential):
+        def __init__(self):
+            norm = nn.BatchNorm2d(3)
+            super().__init__(nn.Dropout(), norm.eval(), nn.BatchNorm2d(3), nn.Flatten(),
+                             nn.Linear(3 * 64, 10))  # fmt: skip
+
+    network, config = Net(), own(Views)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    drawn = torch.get_rng_state()
+    for training in (True, False):
+        check_logits(network, config.model, 10, 8, training)
+        assert torch.equal(torch.get_rng_state(), drawn)
+        assert [module.training for module in network] == [True, False, True, True, True]
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
 
 
 def test_weights_from_a_file_all_but_a_head_of_other_classes(tmp_path):

@@ -152,7 +152,10 @@ def build(node: Mapping[str, Any], kind: type[Built], key: str, /, **extra: Any)
         reason: BaseException = error.__cause__ or error
         raise UserError(f"{key}: {target}: {shown(reason, 200)}") from None
     except (TypeError, ValueError, ArithmeticError, ImportError, AttributeError) as error:
-        raise UserError(f"{key}: {target}: {shown(error, 200)}") from None
+        unknown = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+        name = unknown.group(1) if unknown else ""
+        advice = f"; remove it with ~{key}.{name}" if name in node else ""
+        raise UserError(f"{key}: {target}: {shown(error, 200)}{advice}") from None
     if not isinstance(made, kind):
         raise UserError(f"{key}._target_={target}: makes no {kind.__name__}")
     return made

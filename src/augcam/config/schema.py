@@ -18,8 +18,10 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
+    SerializerFunctionWrapHandler,
     Tag,
     ValidationError,
+    model_serializer,
     model_validator,
 )
 
@@ -209,6 +211,14 @@ class OptimConfig(BaseModel):
     decay_norm_and_bias: bool = False
     # Of the last layer, which is new where the others are pretrained; None for `lr`.
     head_lr: Annotated[float, Field(gt=0)] | None = None
+
+    @model_serializer(mode="wrap")
+    def _as_given(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without a `weight_decay` that was not given: some optimizers have none."""
+        values: dict[str, Any] = dump(self)
+        if "weight_decay" not in self.model_fields_set:
+            values.pop("weight_decay", None)
+        return values
 
     def arguments(self) -> dict[str, Any]:
         """The optimizer's keyword arguments, without `_target_` and AugCAM's own keys."""

@@ -485,7 +485,10 @@ def target_layer(model: nn.Module, image_size: tuple[int, int]) -> str:
         logits = model(images)
         once = {name: many[0] for name, many in outputs.items() if len(many) == 1}
         if not once or not logits.requires_grad:
-            raise UserError(f"No layer of {type(model).__name__} makes maps.")
+            raise UserError(
+                f"No layer of {type(model).__name__} makes maps, so that there is no Grad-CAM of it; "
+                "explain.images=0 trains without panels"
+            )
         gradients = torch.autograd.grad(logits.sum(), list(once.values()), allow_unused=True)
     reaching = []
     for name, gradient in zip(once, gradients, strict=True):

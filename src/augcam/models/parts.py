@@ -8,8 +8,11 @@ from torch import nn
 from augcam.errors import UserError, nearest
 
 
-def head_name(network: nn.Module, num_classes: int) -> str:
+def head_name(network: nn.Module, num_classes: int, asked: str) -> str:
     """The name of the layer that makes the logits: the last one with `num_classes` outputs.
+
+    Args:
+        asked: the key of the config that asks for it, and its value.
 
     Raises:
         UserError: there is none.
@@ -21,7 +24,8 @@ def head_name(network: nn.Module, num_classes: int) -> str:
             head = name
     if not head:
         raise UserError(
-            f"{type(network).__name__}: no layer of it has {num_classes} outputs, one for each class"
+            f"{asked}: needs to know the head of {type(network).__name__}, and none of its Linear and Conv2d "
+            f"layers has {num_classes} outputs, one for each class"
         )
     return head
 
@@ -59,7 +63,7 @@ def stages(network: nn.Module, head: str) -> list[list[str]]:
     return listed
 
 
-def freeze(network: nn.Module, parts: int | Sequence[str], head: str) -> None:
+def freeze(network: nn.Module, parts: int | Sequence[str], head: str = "") -> None:
     """Take parts of a network out of training, and keep them in evaluation mode while the rest trains.
 
     A frozen BatchNorm would otherwise go on averaging its statistics, and Dropout dropping.
@@ -67,7 +71,7 @@ def freeze(network: nn.Module, parts: int | Sequence[str], head: str) -> None:
     Args:
         parts: prefixes of parameter names (`layer1`, `blocks.0`, `cls_token`), or the number of
             `stages` to freeze from the first one on.
-        head: name of the layer that makes the logits.
+        head: name of the layer that makes the logits, before which the last stage ends.
 
     Raises:
         UserError: there is no such part, or nothing would be left to train.

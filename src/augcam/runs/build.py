@@ -120,6 +120,7 @@ def build_data(config: Config) -> ImageDataModule:
 def build_network(config: Config, num_classes: int) -> nn.Module:
     """The run's network, freshly initialised: (B, 3, H, W) float to (B, num_classes) logits.
 
+    It lies in memory as `model.channels_last` has it, and so does what it is given.
     It follows from the config alone and nothing is fetched: the weights that training begins with are
     `start_from_weights`'s.
 
@@ -149,10 +150,16 @@ def network_of(model: ModelConfig, num_classes: int, size: int) -> nn.Module:
             use_cifar_stem(network)
     else:
         network = custom_network(model, num_classes)
+    if model.channels_last:  # auto too: measured faster in every precision
+        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    else:
+        network.register_forward_pre_hook(_contiguous)
     if not isinstance(model, ResNetConfig):
-        check_logits(network, model.label, num_classes, size)
+        check_logits(network, model, num_classes, size)
     if model.freeze:
-        freeze(network, model.freeze, head_name(network, num_classes))
+        by_number = isinstance(model.freeze, int)  # of stages, which end at the head
+        asked = f"model.freeze={model.freeze}"
+        freeze(network, model.freeze, head_name(network, num_classes, asked) if by_number else "")
     return network
 
 
@@ -170,12 +177,13 @@ def start_from_weights(network: nn.Module, config: Config, num_classes: int) -> 
     model, size = config.model, image_size(config)
     if model.weights is None and not (isinstance(model, LibraryConfig) and model.pretrained):
         return []
-    head = head_name(network, num_classes)
+    asked = "model.pretrained=true" if model.weights is None else f"model.weights={model.weights}"
+    head = head_name(network, num_classes, asked)
     new = [head]
     if isinstance(model, LibraryConfig) and has_cifar_stem(model, network, size):
         new.append(first_convolution(network)[0])
     if model.weights is not None:
-        state, source = read_weights(model.weights), f"model.weights={model.weights}"
+        state, source = read_weights(model.weights), asked
     else:
         assert isinstance(model, LibraryConfig)  # or there is nothing to begin with
         whole = pretrained_weights(model.name, model.arch, num_classes, size, **model.arguments())
@@ -217,25 +225,59 @@ def custom_network(model: CustomConfig, num_classes: int) -> nn.Module:
     return build(described, nn.Module, "model", num_classes=num_classes)
 
 
-def check_logits(network: nn.Module, name: str, num_classes: int, size: int) -> None:
+def _contiguous(network: nn.Module, images: tuple[Any, ...]) -> tuple[Any, ...]:
+    """What goes into a network that is not to compute in channels_last: batches are made so."""
+    return tuple(one.contiguous() if isinstance(one, torch.Tensor) else one for one in images)
+
+
+def check_logits(
+    network: nn.Module, model: ModelConfig, num_classes: int, size: int, training: bool = False
+) -> None:
     """Refuse a network that does not take images of this size or gives other than logits.
+
+    It, and torch's random state, are left as they were.
+
+    Args:
+        training: whether it is asked as it will be trained, and not in evaluation mode.
 
     Raises:
         UserError: with what it gives in place of (B, num_classes).
     """
-    was_training = network.training
+    modes = [(module, module.training) for module in network.modules()]
+    # As batches come: the images of a batch, permuted.
+    images = torch.zeros(2, 3, size, size).contiguous(memory_format=torch.channels_last)
+    when = " in training" if training else ""
+    kept: list[tuple[nn.Module, str, torch.Tensor, torch.Tensor]] = []
     try:
+        if training:  # where BatchNorm averages what it sees
+            kept = [
+                (module, name, buffer, buffer.clone())
+                for module, _ in modes
+                for name, buffer in module._buffers.items()
+                if buffer is not None
+            ]
+        else:
+            network.eval()
         with torch.no_grad(), torch.random.fork_rng([]):
-            logits = network.eval()(torch.zeros(2, 3, size, size))
+            logits = network(images)
     except Exception as error:  # a network may raise anything
+        if training and "more than 1 value per channel" in str(error):
+            return  # BatchNorm, of a network that makes one of two images: a batch has more
+        advice = ""
+        if model.channels_last and "view size is not compatible" in str(error):
+            advice = "\nmodel.channels_last=false, or .flatten(1) in place of .view"
         raise UserError(
-            f"model: {name} cannot take images of {size}x{size} pixels ({first_line(error)})"
+            f"model: {model.label} cannot take images of {size}x{size} pixels{when} "
+            f"({first_line(error)}){advice}"
         ) from None
     finally:
-        network.train(was_training)
+        for module, name, buffer, value in kept:
+            module._buffers[name] = buffer.copy_(value)  # which it may have replaced
+        for module, mode in modes:
+            module.training = mode
     shape = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
     if shape != (2, num_classes):
         raise UserError(
-            f"model: {name} gives {shape} for 2 images of {num_classes} classes; it must give "
-            f"(2, {num_classes})"
+            f"model: {model.label} gives {shape} for 2 images of {num_classes} classes{when}; it must "
+            f"give (2, {num_classes})"
         )

@@ -122,7 +122,7 @@ def open_run(
     path = folder.last if checkpoint == "last" else folder.best
     network = load_network(folder, path, len(source.classes))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = network.to(device)
     test = source.test()
 
     def network_input(images: np.ndarray) -> Tensor:

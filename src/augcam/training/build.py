@@ -1,36 +1,39 @@
 """Config -> the LightningModule: network, loss, optimizer and schedule."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from inspect import signature
+from itertools import pairwise
 from typing import Any
 
 import torch
 from pytorch_lightning.utilities.types import LRSchedulerConfigType
 from torch import nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from augcam.config.build import build, located
+from augcam.config.model import ResNetConfig
 from augcam.config.schema import Config
 from augcam.errors import UserError, shown
 from augcam.models.parts import head_name
-from augcam.runs.build import build_network
+from augcam.runs.build import build_network, check_logits, image_size
 from augcam.training.module import Classifier
 
 
 def build_classifier(config: Config, classes: Iterable[str]) -> Classifier:
-    """Network, loss, optimizer and schedule of the run, compiled and laid out as the config says."""
+    """Network, loss, optimizer and schedule of the run, compiled where the config says so."""
     names = tuple(classes)
     network = build_network(config, len(names))
-    if config.model.channels_last:  # auto too: measured faster in every precision
-        network = network.to(memory_format=torch.channels_last)
+    if not isinstance(config.model, ResNetConfig):
+        check_logits(network, config.model, len(names), image_size(config), training=True)
     if config.model.compile:
         network.compile()  # in place: the names in checkpoints stay
     make_optimizer = make_one = _optimizer_maker(config)
     if config.optim.head_lr is not None:
-        head = network.get_submodule(head_name(network, len(names)))
+        asked = f"optim.head_lr={config.optim.head_lr}"
+        head = network.get_submodule(head_name(network, len(names), asked))
         make_optimizer = partial(with_head_lr, make_optimizer, list(head.parameters()), config)
     return Classifier(
         network,
@@ -105,6 +108,11 @@ def _rehearse(config: Config, make_optimizer: Callable[..., Optimizer], steps: i
     try:
         optimizer = make_optimizer([nn.Parameter(torch.zeros(1))])
         scheduler = _scheduler(config, optimizer, steps)
+        if isinstance(scheduler, ReduceLROnPlateau):
+            raise UserError(
+                f"scheduler._target_={given.target}: waits for a metric, and a schedule here follows from "
+                "the number of steps alone; scheduler=multistep drops the rate at set times"
+            )
         while done < _length(config, steps):
             rate = float(optimizer.param_groups[0]["lr"])
             if not 0 <= rate < math.inf:
@@ -128,13 +136,29 @@ def _length(config: Config, steps: int) -> int:
 
 
 def _scheduler(config: Config, optimizer: Optimizer, steps: int) -> Any:
-    length = _length(config, steps)
-    arguments: dict[str, Any] = {
-        name: length if value == "auto" else value
-        for name, value in config.scheduler.arguments().items()
-    }
+    node = {"_target_": config.scheduler.target, **config.scheduler.arguments()}
+    return _over(_length(config, steps), node, "scheduler", config, optimizer)
+
+
+def _over(
+    length: int, node: Mapping[str, Any], key: str, config: Config, optimizer: Optimizer
+) -> Any:
+    """The schedule that `node` describes, over `length` steps of it, with those that it is made of."""
+    arguments = {name: length if value == "auto" else value for name, value in node.items()}
+    inside: dict[str, Any] = {}
     if "milestones" in arguments:
         arguments["milestones"] = [round(share * length) for share in arguments["milestones"]]
+    if isinstance(parts := arguments.get("schedulers"), list):
+        # Of SequentialLR, each from one milestone to the next; of ChainedScheduler, all at once.
+        edges = [0, *arguments.get("milestones", ()), length]
+        lengths = [max(1, end - begin) for begin, end in pairwise(edges)]
+        if len(lengths) != len(parts):
+            lengths = [length] * len(parts)
+        inside["schedulers"] = [
+            _over(lengths[i], part, f"{key}.schedulers.{i}", config, optimizer)
+            for i, part in enumerate(parts)
+        ]
+        del arguments["schedulers"]
     if isinstance(arguments.get("max_lr"), int | float) and config.optim.head_lr is not None:
         # OneCycleLR sets the rates itself: each group's in proportion.
         arguments["max_lr"] = [
@@ -142,5 +166,4 @@ def _scheduler(config: Config, optimizer: Optimizer, steps: int) -> Any:
         ]
     if arguments.get("pct_start", 0) * arguments.get("total_steps", 0) == 1:
         arguments["pct_start"] *= 1 + 1e-9  # a climb of no length: OneCycleLR divides 0 by 0
-    node = {"_target_": config.scheduler.target, **arguments}
-    return build(node, LRScheduler, "scheduler", optimizer=optimizer)
+    return build(arguments, LRScheduler, key, optimizer=optimizer, **inside)

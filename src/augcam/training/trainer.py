@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from pytorch_lightning import Callback, Trainer
+from pytorch_lightning.callbacks import ProgressBar
 from pytorch_lightning.loggers import (
     CSVLogger,
     Logger,
@@ -50,10 +51,12 @@ def build_trainer(
     if not config.data.holdout:
         flags["limit_val_batches"] = 0  # or Lightning warns of a loader without batches
     preview = first_of_each_class(data.train_set.labels, config.preview.samples)
+    own = build_callbacks(config)
+    has_bar = any(isinstance(callback, ProgressBar) for callback in own)
     callbacks: list[Callback] = [
         recorder,
         FiniteLoss(),
-        *([ProgressDisplay(recorder)] if show_bar else []),
+        *([ProgressDisplay(recorder)] if show_bar and not has_bar else []),
         AugmentationPreview(
             data.train_set.images[preview],
             data.train_set.labels[preview].tolist(),
@@ -75,7 +78,7 @@ def build_trainer(
             figures=folder.figures,
         ),
         *([] if config.trainer.fast_dev_run else [TestPredictions(folder.predictions_file)]),
-        *build_callbacks(config),
+        *own,
         GracefulStop(folder.last),
         *checkpoints(config, folder),
     ]
@@ -86,7 +89,7 @@ def build_trainer(
             logger=build_loggers(config, folder),
             callbacks=callbacks,
             plugins=[AtomicCheckpoints(config, folder)],
-            enable_progress_bar=False,  # ours is a callback
+            enable_progress_bar=show_bar and has_bar,  # or Lightning adds its own beside ours
             enable_model_summary=False,
             use_distributed_sampler=False,  # the data module shards by itself
         )
