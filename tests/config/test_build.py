@@ -77,7 +77,7 @@ def test_the_nearest_names_are_given():
     ("node", "problem"),
     [
         ({"lr": "a"}, "optim: torch.optim.SGD: "),
-        ({"no_such": 1}, "no_such"),
+        ({"no_such": 1}, "'no_such'; remove it with ~optim.no_such"),
         ({"lr": float("nan")}, "optim.lr=nan: must be a finite number"),
         ({"lr": "${oc.env:HOME}"}, "is resolved when a config is composed"),
         ({"_partial_": True}, "optim._partial_: there is no such key"),

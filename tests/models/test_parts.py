@@ -28,7 +28,7 @@ def test_head_of_torchvisions_networks(arch, head):
 
 
 def test_a_network_without_such_a_head_is_refused():
-    with pytest.raises(UserError, match="^model.freeze=1: .* head of ResNet, .* has 7 outputs"):
+    with pytest.raises(UserError, match=r"^model.freeze=1: .* head of ResNet, .* has 7 outputs"):
         head_name(zoo.resnet18(num_classes=10), 7, "model.freeze=1")
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from augcam.config.schema import validate
+from augcam.config.schema import plain, validate
 from augcam.errors import UserError
 from augcam.training.build import build_classifier
 from tests.conftest import compose
@@ -78,6 +78,22 @@ def test_the_loss_and_the_decay_are_those_of_the_config(overrides, attribute, va
     assert getattr(build_classifier(config, "abcdefghij"), attribute) == value
 
 
+def test_an_optimizer_without_a_decay_is_given_none():
+    """Rprop has no `weight_decay`; nor is one recorded, with which the run could not be opened again."""
+    rprop = ["optim=adamw", "optim._target_=torch.optim.Rprop", "~optim.weight_decay"]
+    config = validate(compose([*TINY, *rprop]))
+    build_classifier(validate(plain(config)), "abcdefghij")
+    assert build_classifier(config, "abcdefghij").weight_decay == 0
+
+
+SCHEDULERS = "torch.optim.lr_scheduler"
+WARM_UP = (
+    "scheduler=constant", "~scheduler.factor", f"scheduler._target_={SCHEDULERS}.SequentialLR",
+    f"+scheduler.schedulers=[{{_target_:{SCHEDULERS}.LinearLR,start_factor:0.2,total_iters:auto}},"
+    f"{{_target_:{SCHEDULERS}.CosineAnnealingLR,T_max:auto}}]",
+)  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("scheduler", "rates"),
     [
@@ -88,8 +104,16 @@ def test_the_loss_and_the_decay_are_those_of_the_config(overrides, attribute, va
             ["scheduler=onecycle", "scheduler.div_factor=10", "scheduler.final_div_factor=1"],
             [0.1, *(1 - 0.9 * epoch / 8 for epoch in range(9))],
         ),
+        (  # 4 epochs up, 6 down: `auto` is the length of the part
+            [*WARM_UP, "+scheduler.milestones=[0.4]"],
+            [0.2, 0.4, 0.6, 0.8, *((1 + math.cos(math.pi * epoch / 6)) / 2 for epoch in range(6))],
+        ),
+        (  # both at once, over all 10
+            [*WARM_UP, f"scheduler._target_={SCHEDULERS}.ChainedScheduler"],
+            [(0.2 + 0.08 * e) * (1 + math.cos(math.pi * e / 10)) / 2 for e in range(10)],
+        ),
     ],
-    ids=["multistep", "cosine", "onecycle"],
+    ids=["multistep", "cosine", "onecycle", "sequential", "chained"],
 )
 def test_a_schedule_that_steps_at_epochs_spans_the_epochs(scheduler, rates):
     config = validate(compose([*TINY[:-1], *scheduler, "scheduler.interval=epoch",
@@ -113,6 +137,7 @@ def test_a_schedule_that_steps_at_epochs_spans_the_epochs(scheduler, rates):
         ["scheduler=multistep", "scheduler.milestones=[0.3]", "scheduler.gamma=1e200", "optim.lr=1e200"],
         ["scheduler=cosine", "scheduler.eta_min=1.0", "scheduler.T_max=3", "+scheduler.x=1"],
         ["scheduler.total_steps=3"],
+        [*WARM_UP, "+scheduler.milestones=[0.2,0.5]"],
     ],
     ids=lambda overrides: overrides[-1],
 )  # fmt: skip
@@ -124,6 +149,24 @@ def test_a_schedule_that_breaks_is_refused(overrides):
 
     with pytest.raises(UserError, match=r"^scheduler: .*(\bwith|lr_scheduler)\b"):
         make()
+
+
+def test_a_schedule_that_waits_for_a_metric_is_refused():
+    plateau = [*WARM_UP[:2], f"scheduler._target_={SCHEDULERS}.ReduceLROnPlateau"]
+    with pytest.raises(
+        UserError, match=r"^scheduler._target_=.*ReduceLROnPlateau: waits for a metric"
+    ):
+        build_classifier(validate(compose([*TINY, *plateau])), "abcdefghij")
+
+
+def test_a_network_is_asked_as_it_will_be_trained(monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        "augcam.training.build.check_logits", lambda *_, training: asked.append(training)
+    )
+    mobilenet = ["model=torchvision", "model.arch=mobilenet_v3_small"]
+    build_classifier(validate(compose(mobilenet)), "abcdefghij")
+    assert asked == [True]
 
 
 @pytest.mark.parametrize(

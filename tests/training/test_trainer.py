@@ -8,9 +8,17 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from pytorch_lightning.callbacks import ProgressBar
 
+from augcam.config.schema import validate
 from augcam.errors import UserError
-from tests.training.conftest import same, tiny_run, weights
+from augcam.runs.build import build_data
+from augcam.runs.run_folder import RunFolder
+from augcam.training.callbacks.history import Recorder
+from augcam.training.callbacks.progress import ProgressDisplay
+from augcam.training.trainer import build_trainer
+from tests.conftest import compose
+from tests.training.conftest import TINY, same, tiny_run, weights
 
 PICTURES = {
     "augmentation/preview_0000.png", "gradcam/misclassified_0001.png", "gradcam/misclassified_0002.png",
@@ -84,6 +92,18 @@ def test_a_callback_by_its_name_in_the_config(tmp_path):
     )  # fmt: skip
     assert result.metrics["epochs"] == 2
     assert json.loads(result.folder.metrics_file.read_text())["status"] == "finished"
+
+
+@pytest.mark.parametrize("name", ["RichProgressBar", "TQDMProgressBar"])
+def test_a_progress_bar_of_lightnings_replaces_ours(tmp_path, name):
+    bar = f"+callbacks.bar._target_=pytorch_lightning.callbacks.{name}"
+    config = validate(compose([*TINY, bar, "trainer.enable_progress_bar=true"]))
+    data = build_data(config)
+    data.prepare_data()
+    data.setup("fit")
+    trainer = build_trainer(config, RunFolder(tmp_path), data, Recorder())
+    bars = [c for c in trainer.callbacks if isinstance(c, ProgressBar | ProgressDisplay)]
+    assert [type(one).__name__ for one in bars] == [name]
 
 
 def test_what_is_no_callback_is_refused(tmp_path):

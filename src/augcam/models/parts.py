@@ -24,8 +24,8 @@ def head_name(network: nn.Module, num_classes: int, asked: str) -> str:
             head = name
     if not head:
         raise UserError(
-            f"{asked}: needs to know the head of {type(network).__name__}, and none of its Linear and Conv2d "
-            f"layers has {num_classes} outputs, one for each class"
+            f"{asked}: needs to know the head of {type(network).__name__}, and none of its Linear and "
+            f"Conv2d layers has {num_classes} outputs, one for each class"
         )
     return head
 

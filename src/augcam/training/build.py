@@ -110,8 +110,8 @@ def _rehearse(config: Config, make_optimizer: Callable[..., Optimizer], steps: i
         scheduler = _scheduler(config, optimizer, steps)
         if isinstance(scheduler, ReduceLROnPlateau):
             raise UserError(
-                f"scheduler._target_={given.target}: waits for a metric, and a schedule here follows from "
-                "the number of steps alone; scheduler=multistep drops the rate at set times"
+                f"scheduler._target_={given.target}: waits for a metric, and a schedule here follows "
+                "from the number of steps alone; scheduler=multistep drops the rate at set times"
             )
         while done < _length(config, steps):
             rate = float(optimizer.param_groups[0]["lr"])
