@@ -107,7 +107,7 @@ def test_a_progress_bar_of_lightnings_replaces_ours(tmp_path, name):
 
 
 def test_what_is_no_callback_is_refused(tmp_path):
-    with pytest.raises(UserError, match=r"callbacks.x._target_=torch.nn.ReLU: is no Callback"):
+    with pytest.raises(UserError, match=r"callbacks.x._target_=torch.nn.ReLU: is not a Callback"):
         tiny_run(tmp_path / "run", "+callbacks.x._target_=torch.nn.ReLU")
 
 

@@ -206,7 +206,8 @@ def _check(target: str, key: str, kind: type | None) -> None:
     )
     if not fits:
         what = kind.__name__ if kind is not None else "transform or layer"
-        raise UserError(f"{key}._target_={shown(target)}: is not a {what}")
+        article = "an" if what[0] in "AEIOU" else "a"
+        raise UserError(f"{key}._target_={shown(target)}: is not {article} {what}")
 
 
 def _nested(node: Any, key: str) -> Iterable[tuple[str, str]]:
