@@ -64,7 +64,10 @@ def refused(tmp_path, monkeypatch, refusal) -> Callable[..., str]:
         ("trainer.precision=bf16-true", ["trainer.precision=bf16-true", "bf16-mixed"]),
         ("scheduler.div_factor=0", ["scheduler.div_factor=0", "greater than 0"]),
         ("optim._target_=torch.optim.SDG", ["torch.optim.SDG", "did you mean", "SGD"]),
-        ("optim._target_=torch.optim.lr_scheduler.StepLR", ["optim._target_", "is not an Optimizer"]),
+        (
+            "optim._target_=torch.optim.lr_scheduler.StepLR",
+            ["optim._target_", "is not an Optimizer"],
+        ),
         ("+optim.no_such=1", ["optim", "no_such"]),
         ("aug=" + "x" * 3000, ["aug=xxx", "[...]", "unknown"]),
         ("name=" + "x" * 3000, ["name=xxx", "[...]"]),

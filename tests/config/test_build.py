@@ -105,7 +105,9 @@ def test_a_package_of_the_users_own_needs_their_trust(tmp_path, monkeypatch):
     assert trust_given(["seed=1", "trust=[mypackage]"]) == ["seed=1"]
     made = build(node, torch.optim.Optimizer, "optim", params=weights)
     assert type(made).__name__ == "Mine"
-    with pytest.raises(UserError, match=r"is not an Optimizer"):  # trusted, and still of the wrong kind
+    with pytest.raises(
+        UserError, match=r"is not an Optimizer"
+    ):  # trusted, and still of the wrong kind
         build({"_target_": "mypackage.load"}, torch.optim.Optimizer, "optim", params=weights)
     assert refusals({"_target_": "mypackage2.Mine"}, "x")
 

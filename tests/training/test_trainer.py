@@ -102,7 +102,8 @@ def test_a_progress_bar_of_lightnings_replaces_ours(tmp_path, name):
     data.prepare_data()
     data.setup("fit")
     trainer = build_trainer(config, RunFolder(tmp_path), data, Recorder())
-    bars = [c for c in trainer.callbacks if isinstance(c, ProgressBar | ProgressDisplay)]
+    callbacks = trainer.callbacks  # type: ignore[attr-defined]
+    bars = [one for one in callbacks if isinstance(one, ProgressBar | ProgressDisplay)]
     assert [type(one).__name__ for one in bars] == [name]
 
 

@@ -151,7 +151,7 @@ def network_of(model: ModelConfig, num_classes: int, size: int) -> nn.Module:
     else:
         network = custom_network(model, num_classes)
     if model.channels_last:  # auto too: measured faster in every precision
-        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network = network.to(memory_format=torch.channels_last)
     else:
         network.register_forward_pre_hook(_contiguous)
     if not isinstance(model, ResNetConfig):

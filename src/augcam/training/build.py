@@ -144,7 +144,7 @@ def _over(
     length: int, node: Mapping[str, Any], key: str, config: Config, optimizer: Optimizer
 ) -> Any:
     """The schedule that `node` describes, over `length` steps of it, with those that it is made of."""
-    arguments = {name: length if value == "auto" else value for name, value in node.items()}
+    arguments: dict[str, Any] = {n: length if v == "auto" else v for n, v in node.items()}
     inside: dict[str, Any] = {}
     if "milestones" in arguments:
         arguments["milestones"] = [round(share * length) for share in arguments["milestones"]]
