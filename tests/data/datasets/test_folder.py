@@ -137,11 +137,51 @@ class TestImageFolder:
         with pytest.raises(UserError, match="b/ has no image"):
             ImageFolder(tmp_path, 8).prepare()
 
-    def test_train_without_test(self, tmp_path):
-        for name in ("a", "b"):
-            write(tmp_path / "train" / name / "1.png")
-        with pytest.raises(UserError, match="no test/"):
+    @pytest.mark.parametrize(
+        ("folders", "words", "way_out"),
+        [
+            (["train"], "found train/ but no test/", "train"),
+            (["train", "val"], "found train/, val/ but no test/", "train"),
+            (["train", "annotations"], "found train/ but no test/", "train"),
+            (["Training", "Testing"], "found Testing/, Training/ but no train/ and test/", "Training"),
+            (["Train", "test", "VALID"], "found Train/, VALID/, test/ but no train/", "Train"),
+        ],
+    )
+    def test_splits_of_other_names_are_no_classes(self, tmp_path, folders, words, way_out):
+        for folder in folders:
+            two_classes(tmp_path / folder)
+        with pytest.raises(UserError) as refused:
             ImageFolder(tmp_path, 8).prepare()
+        assert words in str(refused.value)
+        assert "name them train/ and test/" in str(refused.value)
+        assert str(refused.value).endswith(f"data.root={tmp_path / way_out} is split by itself")
+        ImageFolder(tmp_path / way_out, 8).prepare()
+
+    def test_a_class_may_be_called_as_a_split_is(self, tmp_path):
+        for name in ("bus", "Train"):
+            write(tmp_path / name / "1.png")
+            write(tmp_path / name / "2.png")
+        assert ImageFolder(tmp_path, 8).classes == ("Train", "bus")
+
+    @pytest.mark.parametrize(
+        ("path", "found"), [("1.png", "none"), ("unknown/1.png", "unknown/ alone")]
+    )
+    def test_a_test_folder_without_labels(self, tmp_path, path, found):
+        two_classes(tmp_path / "train")
+        write(tmp_path / "test" / path)
+        with pytest.raises(UserError, match=rf"found {found}; data\.root=.*/train is split by itself"):
+            ImageFolder(tmp_path, 8).prepare()
+
+    def test_folders_beside_train_and_test_are_said_to_be_left_out(self, tmp_path, caplog):
+        for part in ("train", "test", "val", "masks"):
+            two_classes(tmp_path / part)
+        ImageFolder(tmp_path, 8).prepare()
+        assert "left out: 2 beside train/ and test/ (masks/, val/)" in caplog.text
+        caplog.clear()
+        for image in (tmp_path / "test").rglob("*.png"):
+            write(tmp_path / "masks" / image.relative_to(tmp_path))
+        ImageFolder(tmp_path, 8, masks=tmp_path / "masks").prepare()
+        assert "left out: 1 beside train/ and test/ (val/)" in caplog.text
 
     def test_a_root_that_is_not_there(self, tmp_path):
         with pytest.raises(UserError, match=r"nowhere.*cannot be read"):

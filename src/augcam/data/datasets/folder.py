@@ -32,6 +32,9 @@ from augcam.errors import UserError
 
 log = logging.getLogger(__name__)
 
+# What folders of a data set that is split already are called, in small letters.
+_SPLIT_NAMES = {"train", "training", "val", "valid", "validation", "test", "testing"}
+
 # No others that Pillow reads: to decode EPS it starts a program.
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".gif"}
 _FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF", "GIF")
@@ -124,8 +127,8 @@ class ImageFolder(DecodedDataset):
         """The folders' names, sorted.
 
         Raises:
-            UserError: the root cannot be read, has fewer than two classes or an empty one, or
-                train and test have different classes.
+            UserError: the root cannot be read, has fewer than two classes or an empty one, is split
+                but not into train/ and test/, or these have different classes.
         """
         return self._layout[0]
 
@@ -205,7 +208,8 @@ class ImageFolder(DecodedDataset):
         left_out: Counter[str] = Counter()
         try:
             inside = _folders(self.root)
-            if "train" not in inside:
+            if not {"train", "test"} <= set(inside):
+                self._refuse_other_splits(inside)
                 classes, files = self._classes_in(self.root, left_out)
                 if self.split == "shuffle":
                     train, test = stratified_holdout(files.labels, len(files.paths) // 5, seed=0)
@@ -218,12 +222,15 @@ class ImageFolder(DecodedDataset):
                     )
                 splits = {"train": files.subset(train), "test": files.subset(test)}
                 return classes, splits, left_out, False
-            if "test" not in inside:
-                raise UserError(
-                    f"data.root={_shown(self.root)}: there is a train/ but no test/ beside it"
-                )
             classes, files = self._classes_in(self.root / "train", left_out)
+            if len(there := _folders(self.root / "test")) < 2:
+                found = f"{there[0]}/ alone" if there else "none"
+                raise UserError(
+                    f"data.root={_shown(self.root)}: test/ needs the class folders that train/ has; "
+                    f"found {found}; {self._split_by_itself('train')}"
+                )
             test_classes, test_files = self._classes_in(self.root / "test", left_out)
+            self._count_beside(inside, left_out)
         except UserError:
             raise
         except (OSError, ValueError) as error:  # ValueError: a NUL in the root's name
@@ -237,6 +244,32 @@ class ImageFolder(DecodedDataset):
                 f"only one of them has {odd}"
             )
         return classes, {"train": files, "test": test_files}, left_out, True
+
+    def _refuse_other_splits(self, inside: Sequence[str]) -> None:
+        """Refuse a root whose folders are splits by their names, but not train/ and test/."""
+        splits = [name for name in inside if name.lower() in _SPLIT_NAMES]
+        if not splits or ("train" not in inside and len(splits) < len(inside)):
+            return
+        first = min(splits, key=lambda name: not name.lower().startswith("train"))
+        raise UserError(
+            f"data.root={_shown(self.root)}: found {', '.join(f'{name}/' for name in splits)} but no "
+            f"{'test/' if 'train' in inside else 'train/ and test/'}; name them train/ and test/, "
+            f"or give one: {self._split_by_itself(first)}"
+        )
+
+    def _split_by_itself(self, folder: str) -> str:
+        return f"data.root={_shown(self.root / folder)} is split by itself"
+
+    def _count_beside(self, inside: Sequence[str], left_out: Counter[str]) -> None:
+        """Count the folders beside train/ and test/, which are not read; masks are."""
+        beside = [
+            f"{_shown(name)}/" for name in inside
+            if name not in ("train", "test")
+            and not (self.masks and self.masks.is_relative_to(self.root / name))
+        ]  # fmt: skip
+        if beside:
+            names = ", ".join(beside[:3]) + (", ..." if len(beside) > 3 else "")
+            left_out[f"beside train/ and test/ ({names})"] = len(beside)
 
     def _classes_in(self, root: Path, left_out: Counter[str]) -> tuple[tuple[str, ...], _Files]:
         classes = tuple(_folders(root))
