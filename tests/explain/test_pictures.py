@@ -42,6 +42,19 @@ def test_a_truncated_picture_is_explained_or_refused_in_words(tmp_path, suffix, 
         assert (whole.shape, small.shape) == ((200, 300, 3), (32, 32, 3))
 
 
+def test_a_cameras_jpeg_of_two_pictures_is_no_animation(tmp_path):
+    for suffix in ("jpg", "gif"):
+        kind = "MPO" if suffix == "jpg" else "GIF"
+        noise(0).save(tmp_path / f"two.{suffix}", kind, save_all=True, append_images=[noise(1)])
+    noise(0).save(tmp_path / "one.jpg", "JPEG")
+    for picture, alone in zip(
+        *(open_picture(tmp_path / name, 32) for name in ("two.jpg", "one.jpg")), strict=True
+    ):
+        assert np.array_equal(picture, alone)
+    with pytest.raises(UserError, match="animated, 2 frames"):
+        open_picture(tmp_path / "two.gif", 32)
+
+
 def run_of(folder: Path) -> FinishedRun:
     """A network of random weights that takes 32 pixels, without a test set."""
     torch.manual_seed(0)

@@ -164,7 +164,8 @@ def open_picture(path: Path, side: int) -> tuple[np.ndarray, np.ndarray]:
     """
     with open_image(path) as opened:
         width, height = opened.size
-        frames = getattr(opened, "n_frames", 1)
+        # Beside the picture, cameras put a preview or a second view into a JPEG: no animation.
+        frames = 1 if opened.format == "MPO" else getattr(opened, "n_frames", 1)
     if width * height > _MOST_PIXELS:
         raise UserError(
             f"{path}: {width}x{height} is over {_MOST_PIXELS // 1_000_000} megapixels; scale it down"

@@ -5,6 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from augcam.data.datasets import decoded
 from augcam.data.datasets.base import digest, statistics
 from augcam.data.datasets.decoded import DecodedDataset, Split
 from augcam.data.datasets.stored import StoredImages
@@ -61,4 +62,12 @@ def test_what_takes_more_memory_goes_into_a_file_named_by_its_key(tmp_path):
     images = dataset.test().images
     assert isinstance(images, StoredImages)
     assert np.array_equal(images[:], Grey(tmp_path).test().images[:])
-    assert (tmp_path / "grey-test.images").is_file()
+    assert (tmp_path / f"grey-test-{decoded._DECODING}.images").is_file()
+
+
+def test_a_file_that_was_decoded_to_other_pixels_is_not_taken(tmp_path, monkeypatch):
+    for version, times in ((1, 7), (1, 0), (2, 7)):
+        monkeypatch.setattr(decoded, "_DECODING", version)
+        dataset = Grey(tmp_path, memory_gb=0)
+        dataset.test()
+        assert dataset.decoded["test"] == times

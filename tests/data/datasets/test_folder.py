@@ -96,6 +96,43 @@ class TestImageFolder:
         Image.fromarray(np.full((8, 8), 0x8000, np.uint16)).save(tmp_path / "deep.png")
         assert np.all(read_image(tmp_path / "deep.png", 8) == 128)
 
+    @pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+    def test_what_is_transparent_is_white(self, tmp_path, mode):
+        """A black bar on a transparent black ground, as drawing programs save it."""
+        pixels = np.zeros((12, 12, 4), np.uint8)
+        pixels[4:8, :, 3] = 255
+        image = Image.fromarray(pixels)
+        path = tmp_path / ("image.gif" if mode == "P" else "image.png")
+        (image if mode == "P" else image.convert(mode)).save(path)
+        for read in (read_image(path, 12), read_whole(path, 12)):
+            assert np.all(read[4:8] == 0)
+            assert np.all(read[:4] == 255)
+            assert np.all(read[8:] == 255)
+
+    def test_opaque_pixels_keep_their_colours_and_half_transparent_ones_are_half_white(
+        self, tmp_path
+    ):
+        colours = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+        for alpha in (255, 51):
+            pixels = np.dstack([colours, np.full((8, 8), alpha, np.uint8)])
+            Image.fromarray(pixels).save(tmp_path / "image.png")
+            expected = 255 + (colours.astype(float) - 255) * alpha / 255
+            assert np.abs(read_image(tmp_path / "image.png", 8) - expected).max() <= (alpha < 255)
+
+    @pytest.mark.parametrize(
+        ("dtype", "words"), [(np.float32, "floating-point"), (np.int32, "integers of 32 bits")]
+    )
+    def test_a_file_whose_white_is_unknown_is_refused_before_training(self, tmp_path, dtype, words):
+        two_classes(tmp_path / "train")
+        two_classes(tmp_path / "test")
+        odd = tmp_path / "test" / "b" / "odd.tif"
+        Image.fromarray(np.ones((8, 8), dtype)).save(odd)
+        refusal = rf"odd\.tif: its pixels are {words}.*convert it to 8 bits"
+        with pytest.raises(UserError, match=refusal):
+            ImageFolder(tmp_path, 8).prepare()
+        with pytest.raises(UserError, match=refusal):
+            read_whole(odd, 8)
+
     @pytest.mark.parametrize("part", ["train", "test"])
     @pytest.mark.parametrize("content", [b"", b"no image at all", None])
     def test_a_corrupt_file_is_named(self, tmp_path, part, content):
@@ -143,7 +180,11 @@ class TestImageFolder:
             (["train"], "found train/ but no test/", "train"),
             (["train", "val"], "found train/, val/ but no test/", "train"),
             (["train", "annotations"], "found train/ but no test/", "train"),
-            (["Training", "Testing"], "found Testing/, Training/ but no train/ and test/", "Training"),
+            (
+                ["Training", "Testing"],
+                "found Testing/, Training/ but no train/ and test/",
+                "Training",
+            ),
             (["Train", "test", "VALID"], "found Train/, VALID/, test/ but no train/", "Train"),
         ],
     )
@@ -169,7 +210,9 @@ class TestImageFolder:
     def test_a_test_folder_without_labels(self, tmp_path, path, found):
         two_classes(tmp_path / "train")
         write(tmp_path / "test" / path)
-        with pytest.raises(UserError, match=rf"found {found}; data\.root=.*/train is split by itself"):
+        with pytest.raises(
+            UserError, match=rf"found {found}; data\.root=.*/train is split by itself"
+        ):
             ImageFolder(tmp_path, 8).prepare()
 
     def test_folders_beside_train_and_test_are_said_to_be_left_out(self, tmp_path, caplog):

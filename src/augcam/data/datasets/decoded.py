@@ -13,6 +13,9 @@ from augcam.data.datasets.stored import decode, each_image
 
 Split = Literal["train", "test"]
 
+# Counted up wherever files are decoded to other pixels than before: 2 puts transparent ones on white.
+_DECODING = 2
+
 
 class DecodedDataset(ABC):
     """Two splits, each decoded when it is asked for; statistics and fingerprint are computed once.
@@ -81,6 +84,7 @@ class DecodedDataset(ABC):
         labels = self._labels(split)
         images = decode(
             partial(self._image, split), len(labels), self._side,
-            memory=int(self.memory_gb * 1e9), cache=self.cache, key=self._cache_key(split),
+            memory=int(self.memory_gb * 1e9), cache=self.cache,
+            key=f"{self._cache_key(split)}-{_DECODING}",
         )  # fmt: skip
         return ImageSet(images, labels)

@@ -38,6 +38,7 @@ _SPLIT_NAMES = {"train", "training", "val", "valid", "validation", "test", "test
 # No others that Pillow reads: to decode EPS it starts a program.
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".gif"}
 _FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF", "GIF")
+_WIDE = {"F": "floating-point numbers", "I": "integers of 32 bits"}
 # Pillow only warns of an image of 90 to 180 million pixels; here it is refused as larger ones are.
 warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
 
@@ -353,10 +354,13 @@ def to_square(image: Image.Image, side: int) -> np.ndarray:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """As RGB, turned as its camera was held."""
+    """As RGB, turned as its camera was held, on white where it is transparent."""
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I"):  # 16 bits: RGB conversion would clip, not scale
         image = Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8))
+    if image.has_transparency_data:  # RGB conversion would show what is under it, mostly black
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image.convert("RGBA"))
     return image.convert("RGB")
 
 
@@ -365,7 +369,8 @@ def open_image(path: Path) -> Iterator[Image.Image]:
     """The file opened by Pillow, its header read.
 
     Raises:
-        UserError: it is no image, or a bomb; or whatever else goes wrong within the context.
+        UserError: it is no image, or a bomb, or its range of values is unknown; or whatever else goes
+            wrong within the context.
     """
     try:
         if not path.is_file():  # opening a pipe would wait for ever
@@ -376,7 +381,15 @@ def open_image(path: Path) -> Iterator[Image.Image]:
                 raise ValueError(
                     f"{image.width} x {image.height} pixels, over the limit of {limit:,}"
                 )
+            # A PNG of 16 bits may be "I" as well; of a TIFF these are 32 bits, or have a sign.
+            if image.mode == "F" or (image.mode == "I" and image.format != "PNG"):
+                raise UserError(
+                    f"{_shown(path)}: its pixels are {_WIDE[image.mode]}, of which nobody knows what is "
+                    "white; convert it to 8 bits a channel"
+                )
             yield image
+    except UserError:
+        raise
     # Pillow's parsers and decoders raise all kinds, and all are about the file.
     except Exception as error:
         raise _not_an_image(path, error) from None
