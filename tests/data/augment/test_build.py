@@ -177,6 +177,52 @@ def test_a_trusted_package_may_be_named(tmp_path, monkeypatch, image):
     assert "ownaug2" not in sys.modules
 
 
+@pytest.fixture
+def open_ended(tmp_path, monkeypatch):
+    """Invert of a package of one's own, which hands on to Albumentations what it does not know."""
+    (tmp_path / "openaug.py").write_text(
+        textwrap.dedent("""
+        import albumentations as A
+        class Invert(A.ImageOnlyTransform):
+            def __init__(self, *rest, amount=10, **kwargs):
+                super().__init__(**kwargs)
+                self.amount = amount
+            def apply(self, img, **params):
+                return 255 - img
+        """)
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def build(**settings):
+        aug = {"x": {"_target_": "openaug.Invert", **settings}}
+        return build_pipeline(aug, 1, trusted=["openaug"]).transforms["x"]
+
+    return build
+
+
+def test_a_transform_that_hands_on_its_arguments_may_be_given_any(open_ended):
+    built = open_ended(p=0.25, amount=3)
+    assert (built.p, built.amount) == (0.25, 3)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"limit": 3}, ["aug.x: Invert: ", "limit"]),
+        ({"p": 7}, ["aug.x", "p"]),
+        ({"seed": 3}, ["aug.x: Invert has no argument 'seed'", "valid: amount"]),
+    ],
+)
+def test_what_the_constructor_refuses_is_said_in_one_line(open_ended, settings, words):
+    with pytest.raises(UserError) as refused:
+        open_ended(**settings)
+    (line,) = str(refused.value).splitlines()
+    for word in words:
+        assert word in line
+    assert "kwargs" not in line
+    assert "rest" not in line
+
+
 def test_a_part_of_a_package_may_be_trusted_alone(tmp_path, monkeypatch):
     """What `validate` lets in for `trust=[package.part]` is built, and nothing beside it."""
     for part in ("safe", "safer"):

@@ -1,11 +1,13 @@
 """The random stream of each sample: pure in (seed, epoch, index), for every transform there is."""
 
 import random
+from collections.abc import Callable
 from typing import Any
 
 import albumentations as A
 import numpy as np
 import pytest
+import torch
 from omegaconf import OmegaConf
 
 from augcam.data.augment.build import build_pipeline
@@ -181,6 +183,51 @@ def test_a_transform_that_holds_no_finite_number_is_refused(bad):
     for transform in (rotate, A.Compose([A.HorizontalFlip(), A.OneOf([rotate])])):
         with pytest.raises(UserError, match=r"aug\.turn.*finite"):
             Pipeline({"turn": transform}, seed=1)
+
+
+class Shifted(A.ImageOnlyTransform):
+    """Adds what `draw` gives to every pixel."""
+
+    def __init__(self, draw: Callable[[A.ImageOnlyTransform], int]) -> None:
+        super().__init__(p=1)
+        self.draw = draw
+
+    def apply(self, img: np.ndarray, **params: Any) -> np.ndarray:
+        return img + np.uint8(self.draw(self))
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda _: np.random.randint(200),
+        lambda _: random.randrange(2),
+        lambda _: np.random.default_rng().integers(200),
+        lambda _: int(torch.randint(200, ())),
+    ],
+    ids=["np.random", "random, a coin", "a generator of its own", "torch"],
+)
+def test_a_transform_that_draws_from_elsewhere_is_refused(image, draw):
+    """Its images would depend on the loader workers, and be others after a stop."""
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
+    before = random.getstate(), np.random.get_state()[1].tolist()
+    whole = Pipeline({"all": A.Sequential([A.HorizontalFlip(), Shifted(draw)], p=1)}, seed=1)
+    with pytest.raises(
+        UserError, match=r"aug\.all: Sequential makes another image .*self\.py_random"
+    ):
+        whole.check(image)
+    assert (random.getstate(), np.random.get_state()[1].tolist()) == before
+
+
+def test_a_transform_that_draws_from_the_samples_streams_is_not(image):
+    for draw in (
+        lambda t: t.py_random.randrange(200) + int(t.py_random.gauss(20, 9)),
+        lambda t: t.random_generator.integers(200),
+    ):
+        pipeline = Pipeline({"x": Shifted(draw)}, seed=1)
+        pipeline.check(image)
+        assert len({pipeline(image, 0, index).tobytes() for index in range(9)}) > 3
 
 
 def test_a_class_that_is_left_out_sees_the_pipeline_without_the_transform():

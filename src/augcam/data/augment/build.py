@@ -7,6 +7,7 @@ import difflib
 import importlib
 import inspect
 import math
+import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -189,14 +190,21 @@ class _Builder:
                 f"{key}.{misplaced[0]}: only a whole entry of aug can be kept to some classes, "
                 "not a part of it"
             )
-        valid = [name for name in inspect.signature(kind).parameters if name not in _NOT_SET]
+        parameters = inspect.signature(kind).parameters
+        valid = [
+            name
+            for name, one in parameters.items()
+            if name not in _NOT_SET and one.kind not in _REST
+        ]
+        # What goes into **kwargs is for the constructor to judge.
+        takes_others = any(one.kind is one.VAR_KEYWORD for one in parameters.values())
         problems: list[str] = []
         arguments: dict[str, Any] = {}
         unusable = False
         for name, value in settings.items():
             if name == "_target_":
                 continue
-            if name not in valid:
+            if name not in valid and (name in _NOT_SET or not takes_others):
                 problems.append(
                     f"{key}: {kind.__name__} has no argument {name!r}; {_nearest(name, valid)}"
                     f"valid: {', '.join(valid)}"
@@ -216,7 +224,10 @@ class _Builder:
                 raise UserError(f"{key}: aug_strength={self.strength:g}: {error}") from None
         transform = None
         try:
-            transform = ops.FASTER.get(kind, kind)(**arguments)
+            with warnings.catch_warnings():
+                # All that Albumentations does about an argument that **kwargs let through.
+                warnings.filterwarnings("error", r"Argument\(s\) .* not valid", UserWarning)
+                transform = ops.FASTER.get(kind, kind)(**arguments)
         except Exception as error:  # whatever a constructor says is about the request
             problems += _in_words(key, kind, error)
         if problems or transform is None:
@@ -275,6 +286,8 @@ class _Builder:
 
 # `strict` belongs to the caller of a transform; a stream of its own would break the sample's.
 _NOT_SET = ("strict", "seed", "save_applied_params")
+
+_REST = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 def _is_number(value: Any) -> bool:

@@ -2,6 +2,7 @@
 
 import math
 import os
+import random
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, TypeAlias
 
@@ -200,24 +201,54 @@ class Pipeline:
         return image
 
     def check(self, image: np.ndarray) -> None:
-        """Apply each transform once to `image`, uint8 (H, W, 3), so that a misfit shows at once.
+        """Apply each transform to `image`, uint8 (H, W, 3), so that a misfit shows at once.
 
         Raises:
-            UserError: a transform fails on such an image, or changes its size or type.
+            UserError: a transform fails on such an image, changes its size or type, or makes two images
+                of it at one place of the sample's stream.
         """
+        before = random.getstate(), np.random.get_state()
+        try:
+            self._check(image)
+        finally:
+            random.setstate(before[0])
+            np.random.set_state(before[1])
+
+    def _check(self, image: np.ndarray) -> None:
         for name, transform in self.transforms.items():
             place = f"aug.{name}: {type(transform).__name__}"
             try:
-                result = transform(force_apply=True, image=image.copy())["image"]
+                # Several pairs: a coin that is not of the stream falls alike in every other one.
+                pairs = [self._twice(transform, image) for _ in range(8)]
             except Exception as error:
                 reason = " ".join(str(error).split())[:200]
                 raise UserError(f"{place} fails on an image of {image.shape}: {reason}") from None
-            result_is = f"{getattr(result, 'dtype', '')} {tuple(getattr(result, 'shape', ()))}"
-            if result_is != f"{image.dtype} {image.shape}":
-                raise UserError(
-                    f"{place} makes {result_is} of {image.dtype} {image.shape}: every image must keep "
-                    "its size and type (Normalize and ToTensorV2 end every pipeline by themselves)"
-                )
+            for result, again in pairs:
+                result_is = f"{getattr(result, 'dtype', '')} {tuple(getattr(result, 'shape', ()))}"
+                if result_is != f"{image.dtype} {image.shape}":
+                    raise UserError(
+                        f"{place} makes {result_is} of {image.dtype} {image.shape}: every image must "
+                        "keep its size and type (Normalize and ToTensorV2 end every pipeline by "
+                        "themselves)"
+                    )
+                if not np.array_equal(result, again):
+                    raise UserError(
+                        f"{place} makes another image of the same sample each time: it draws from "
+                        "np.random, random or torch, or keeps count; draw from "
+                        "self.random_generator (numpy's) and self.py_random (Python's)"
+                    )
+
+    def _twice(self, transform: Transform, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Two draws of a transform from one place of the streams; the next two are from another."""
+        position, state = self._python.position, self._numpy.bit_generator.state
+
+        def draw() -> np.ndarray:
+            self._python.position, self._python.gauss_next = position, None
+            self._numpy.bit_generator.state = state
+            result: np.ndarray = transform(force_apply=True, image=image.copy())["image"]
+            return result
+
+        return draw(), draw()
 
 
 def _leaves(transform: Transform) -> Iterator[A.BasicTransform]:
