@@ -46,6 +46,16 @@ class TestOrder:
         ((_, batch),) = EpochOrder(size=7, batch_size=128, seed=0)
         assert sorted(batch) == list(range(7))
 
+    @pytest.mark.parametrize(
+        ("size", "batch_size", "ranks", "left_out"),
+        [(103, 10, 1, 3), (103, 12, 3, 31), (7, 128, 1, 0)],
+    )
+    def test_what_fills_no_batch_is_left_out(self, size, batch_size, ranks, left_out):
+        orders = [EpochOrder(size, batch_size, 1, rank, ranks) for rank in range(ranks)]
+        seen = sum(len(batch) for order in orders for _, batch in order)
+        assert [order.left_out for order in orders] == [left_out] * ranks
+        assert size - seen == left_out
+
     def test_fewer_images_than_processes(self):
         with pytest.raises(UserError, match="1 training images cannot be shared among 2"):
             EpochOrder(size=1, batch_size=4, seed=0, world_size=2)

@@ -3,6 +3,7 @@
 import errno
 import io
 import json
+import logging
 import os
 
 import numpy as np
@@ -15,11 +16,14 @@ from augcam.data.datamodule import ImageDataModule
 from augcam.errors import RunError, UserError, explained
 from augcam.models.resnet import resnet
 from augcam.runs.run_folder import RunFolder
+from augcam.training.build import build_classifier
 from augcam.training.callbacks import predictions
 from augcam.training.callbacks.checkpoints import AtomicCheckpoints
-from augcam.training.run import check_size, read_data
+from augcam.training.callbacks.history import Recorder
+from augcam.training.run import announce, check_size, read_data
+from augcam.training.trainer import build_trainer
 from tests.conftest import compose
-from tests.training.conftest import Died, same, tiny_run
+from tests.training.conftest import TINY, Died, same, tiny_run
 
 
 @pytest.fixture
@@ -144,6 +148,27 @@ def test_a_test_image_that_cannot_be_read_stops_the_run_before_it_is_trained(hal
              "data.batch_size=4", "data.holdout=0")  # fmt: skip
     with pytest.raises(UserError, match=str(half_an_image)):
         read_data(validate(compose(words)))
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "line", "left_out"),
+    [(7, "20 to train on in 2 batches of 7", 6), (9, "20 to train on in 2 batches of 9", 0)],
+)
+def test_a_run_says_its_batches_and_the_many_images_that_fill_none(
+    tmp_path, caplog, batch_size, line, left_out
+):
+    config = validate(compose([*TINY, f"data.batch_size={batch_size}"]))
+    data, folder = read_data(config), RunFolder(tmp_path)
+    trainer = build_trainer(config, folder, data, Recorder())
+    with caplog.at_level(logging.INFO):
+        announce(config, folder, data, build_classifier(config, data.classes), trainer)
+    assert (
+        f"data     shapes: {line}, 20 held out, {len(data.classes)} classes, 32x32 pixels"
+        in caplog.text
+    )
+    words = f"data.batch_size=7: {left_out} of 20 training images are left out of every epoch"
+    assert (words in caplog.text) == (left_out > 2)
+    assert ("left out" in caplog.text) == (left_out > 2)
 
 
 def test_images_of_another_size_than_the_network_is_built_for_are_refused():

@@ -70,6 +70,11 @@ class EpochOrder:
         self.epoch = 0
         self.start = 0
 
+    @property
+    def left_out(self) -> int:
+        """How many images of an epoch are in no batch: those that would not fill one."""
+        return self.size % (self.batch_size * self.world_size)
+
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch of the next iteration; Lightning calls it as each epoch begins."""
         self.epoch = epoch

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from augcam.config.schema import Config, plain
 from augcam.data.datamodule import ImageDataModule
+from augcam.data.loader import EpochOrder
 from augcam.errors import shown
 from augcam.metrics import METRICS, Metric, metrics_for
 from augcam.runs.run_folder import RunFolder
@@ -185,18 +186,30 @@ def described(
 ) -> str:
     """What is about to run, and what every `auto` came to."""
     parameters = sum(p.numel() for p in classifier.network.parameters())
-    sizes = f"{len(data.train_set.labels):,} to train on, {len(data.val_set.labels):,} held out"
+    order, side = epoch_order(data, trainer), data.train_set.images.shape[1]
+    sizes = (
+        f"{order.size:,} to train on in {len(order):,} batches of "
+        f"{order.batch_size * order.world_size:,}, {len(data.val_set.labels):,} held out"
+    )
     return "\n".join(
         [
             f"run      {folder}",
             f"augcam   {augcam_version()}",
-            f"data     {config.data.label}: {sizes}, {len(data.classes)} classes",
+            f"data     {config.data.label}: {sizes}, {len(data.classes)} classes, "
+            f"{side}x{side} pixels",
             f"aug      {config.aug_name}: {', '.join(k for k, v in config.aug.items() if v) or 'none'}",
             f"model    {config.model.label}: {parameters:,} parameters",
             f"device   {device_name(trainer)} x {trainer.world_size}, precision {trainer.precision}, "
             f"channels_last {bool(config.model.channels_last)}, {data.num_workers} loader workers",
             *_panels(config),
         ]
+    )
+
+
+def epoch_order(data: ImageDataModule, trainer: Trainer) -> EpochOrder:
+    """The batches of an epoch over all processes, before there is a loader."""
+    return EpochOrder(
+        len(data.train_set), data.batch_size, data.seed, world_size=trainer.world_size
     )
 
 

@@ -32,7 +32,13 @@ from augcam.training.callbacks.finite_loss import NonFiniteError
 from augcam.training.callbacks.graceful_stop import Stopped
 from augcam.training.callbacks.history import Recorder
 from augcam.training.module import Classifier
-from augcam.training.results import described, draw_figures, log_results, summary
+from augcam.training.results import (
+    described,
+    draw_figures,
+    epoch_order,
+    log_results,
+    summary,
+)
 from augcam.training.resume import resume_point
 from augcam.training.trainer import build_trainer, quiet_libraries
 
@@ -189,6 +195,13 @@ def announce(
     if not trainer.is_global_zero:
         return
     log.info(described(config, folder, data, classifier, trainer))
+    order = epoch_order(data, trainer)
+    if order.left_out > order.size / 10:
+        log.warning(
+            "data.batch_size=%d: %d of %d training images are left out of every epoch, since they fill "
+            "no batch; a smaller data.batch_size leaves out fewer",
+            data.batch_size, order.left_out, order.size,
+        )  # fmt: skip
     if config.data.holdout == "test":
         log.warning(
             "data.holdout=test: every epoch is validated on the test set, and best.ckpt chosen by it; "
