@@ -211,13 +211,13 @@ def test_a_transform_that_draws_from_elsewhere_is_refused(image, draw):
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)
-    before = random.getstate(), np.random.get_state()[1].tolist()
+    before = random.getstate(), np.random.get_state(legacy=False)["state"]["key"].tolist()
     whole = Pipeline({"all": A.Sequential([A.HorizontalFlip(), Shifted(draw)], p=1)}, seed=1)
     with pytest.raises(
         UserError, match=r"aug\.all: Sequential makes another image .*self\.py_random"
     ):
         whole.check(image)
-    assert (random.getstate(), np.random.get_state()[1].tolist()) == before
+    assert (random.getstate(), np.random.get_state(legacy=False)["state"]["key"].tolist()) == before
 
 
 def test_a_transform_that_draws_from_the_samples_streams_is_not(image):
