@@ -290,6 +290,7 @@ def missing() -> list[str]:
             have |= {key.path for key in keys(path)}
             paths += bases(path)
         have |= set(GROUPS) | {"aug"} if place == "train" else set()
+        have |= {"name"} if "/_" in place else set()  # which each of the choices has
         for name in properties(kind)[0]:
             if name not in have:
                 gone.append(f"{place}: {name}")
@@ -366,7 +367,8 @@ def commands_reference() -> str:
             "| option | default | takes | meaning |",
             "|---|---|---|---|",
         ]
-        for key, field in options.model_fields.items():
+        for attribute, field in options.model_fields.items():
+            key = field.alias or attribute  # `data.root`
             if not field.description:
                 raise ValueError(f"augcam {name}: {key} has no description")
             default = "" if field.is_required() else f"`{field.default}`"
