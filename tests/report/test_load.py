@@ -497,6 +497,11 @@ def npz_missing(run):
     (run.path / "evaluation.npz").unlink()
 
 
+def asked_a_number(run):
+    file = run.path / "evaluation.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"asked": 5}))
+
+
 def a_list(run):
     (run.path / "evaluation.json").write_text("[]")
 
@@ -536,7 +541,8 @@ def index_not_ascending(run):
 
 @pytest.mark.parametrize(
     "harm",
-    [truncated, keys_missing, other_count, npz_missing, a_list, json_a_folder, corruptions_null,
+    [truncated, keys_missing, other_count, npz_missing, a_list, asked_a_number, json_a_folder,
+     corruptions_null,
      flat_maps, probabilities_nan, other_classes, index_not_ascending],
 )  # fmt: skip
 def test_a_damaged_evaluation_is_noted_and_the_run_kept(tmp_path, maps, harm):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, TypeVar, get_origin
 
-from pydantic import AfterValidator, BaseModel, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from augcam.config.build import trust_given
 from augcam.errors import UserError, nearest, shown
@@ -21,6 +21,12 @@ def _at_home(path: Path) -> Path:
 
 # A shell leaves the ~ of `key=~/folder` to the program.
 GivenPath = Annotated[Path, AfterValidator(_at_home)]
+
+# What every command that opens a finished run takes beside its folder.
+DataRoot = Annotated[
+    GivenPath | None,
+    Field(alias="data.root", description="where the run's data are, if not where they were"),
+]
 
 
 def options(schema: type[Options], arguments: Sequence[str], usage: str) -> Options:

@@ -12,7 +12,7 @@ from rich.progress import Progress
 
 from augcam.atomic import remove_leftovers, write_atomically
 from augcam.cli import foreign
-from augcam.cli.arguments import GivenPath, options
+from augcam.cli.arguments import DataRoot, GivenPath, options
 from augcam.cli.errors import for_each_run
 from augcam.config.model import IMAGENET_MEAN, IMAGENET_STD
 from augcam.errors import UserError
@@ -73,10 +73,7 @@ class Options(Asked):
     """What `augcam audit` can be asked for."""
 
     run: Annotated[GivenPath, Field(description="folder of the run, or of a sweep")]
-    data_root: Annotated[
-        GivenPath | None,
-        Field(alias="data.root", description="where the run's data are, if not where they were"),
-    ] = None
+    data_root: DataRoot = None
 
 
 class ForeignOptions(Asked):

@@ -7,7 +7,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 from rich import get_console
 
-from augcam.cli.arguments import GivenPath, options
+from augcam.cli.arguments import DataRoot, GivenPath, options
 from augcam.cli.errors import for_each_run
 from augcam.data.cifar10c import STANDARD, Cifar10C, open_cifar10c
 from augcam.evaluation import Checkpoint, kept, measure_run
@@ -41,10 +41,7 @@ class Options(BaseModel):
     corruptions: Annotated[
         GivenPath | None, Field(description="folder of CIFAR-10-C, unpacked, to measure on as well")
     ] = None
-    data_root: Annotated[
-        GivenPath | None,
-        Field(alias="data.root", description="where the run's data are, if not where they were"),
-    ] = None
+    data_root: DataRoot = None
 
 
 def main(arguments: list[str]) -> None:

@@ -12,7 +12,7 @@ from rich import get_console
 
 from augcam.atomic import remove_leftovers, write_atomically
 from augcam.cli import foreign
-from augcam.cli.arguments import GivenPath, options
+from augcam.cli.arguments import DataRoot, GivenPath, options
 from augcam.errors import UserError, nearest
 from augcam.explain.faithfulness import CHECKS
 from augcam.runs.run_folder import RunFolder
@@ -62,10 +62,7 @@ class Options(BaseModel):
     ] = ()
     samples: Annotated[int, Field(ge=10, description="test images that the checks use")] = 200
     seed: Annotated[int, Field(ge=0, description="of every random choice")] = 0
-    data_root: Annotated[
-        GivenPath | None,
-        Field(alias="data.root", description="where the run's data are, if not where they were"),
-    ] = None
+    data_root: DataRoot = None
 
 
 # What can be asked for, each a page and a JSON of its own: one does not overwrite the other.

@@ -145,6 +145,7 @@ class Evaluation(_Checked):
     maps: MapMeasures = MapMeasures()
     seconds: Seconds | None = None
     degenerate: Count = 0
+    asked: dict[str, Any] = {}
 
 
 class ClassVerdict(_Checked):
