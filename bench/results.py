@@ -41,6 +41,8 @@ IMAGES = ROOT / "docs" / "images"
 MADE_BY = (
     "aug", "mix", "model", "optim", "scheduler", "loss", "callbacks", "data.name", "data.batch_size"
 )  # fmt: skip
+# What they say of how to compute it alone: the page has it in the run's command.
+COMPUTED_BY = ("model.compile", "model.channels_last")
 TESTED = "tested_every_epoch_"  # the references' protocol, kept apart
 
 # What the runs of a study are made by: study -> key of a change -> words for train.py.
@@ -74,6 +76,8 @@ def keep(key: str, folders: Iterable[str]) -> None:
         config = metrics.pop("config")
         # Validated: a key that has come since then has its default.
         run = OmegaConf.create(plain(validate(config)))
+        for name in COMPUTED_BY:
+            OmegaConf.update(run, name, OmegaConf.select(recipe, name))
         for part in MADE_BY:
             if OmegaConf.select(run, part) != OmegaConf.select(recipe, part):
                 raise UserError(f"{folder}: its {part} is not that of {commands[key]}")

@@ -198,6 +198,16 @@ class TestKeep:
         with pytest.raises(UserError, match="its callbacks is not that of"):
             results.keep("ablation/ema", [str(folder)])
 
+    def test_a_compiled_run_is_the_rows_and_its_command_says_so(self, tmp_path, folder):
+        metrics = json.loads((folder / "metrics.json").read_text())
+        metrics["config"]["model"]["compile"] = True
+        (folder / "metrics.json").write_text(json.dumps(metrics))
+        overrides = folder / ".hydra" / "overrides.yaml"
+        overrides.write_text(overrides.read_text() + "- model.compile=true\n")
+        results.keep("seed_d", [str(folder)])
+        (kept,) = results.kept("seed_d")
+        assert kept["overrides"] == ["experiment=seed/d", "model.compile=true"]
+
     def test_another_recipes_run_is_refused(self, folder):
         with pytest.raises(UserError, match="its aug is not that of experiment=seed/e"):
             results.keep("seed_e", [str(folder)])
