@@ -12,6 +12,7 @@ from scipy import stats
 from scipy.special import softmax
 
 from augcam.audit.subject import Subject, margins
+from augcam.explain.faithfulness.road import impute
 
 # Donors whose every region is tried, and pairs (carrier, new receiver) of the test.
 DONORS = 16
@@ -377,8 +378,6 @@ def drop_when_covered(
         images: int, numbers of images that the network assigns to the class; for a moving part the
             carriers are used.
     """
-    from augcam.explain.faithfulness.road import impute
-
     if patch.region is None:
         chosen, places = patch.carriers, patch.regions
     else:
@@ -393,15 +392,5 @@ def drop_when_covered(
     lost = []
     for mask in (masks, away):
         filled = impute(subject.normalized(subject.images[chosen]), mask)
-        lost.append(_ask_normalized(subject, filled).argmax(1) != target)
+        lost.append(subject.answers(filled).argmax(1) != target)
     return float(lost[0].mean() - lost[1].mean())
-
-
-def _ask_normalized(subject: Subject, inputs: "object") -> np.ndarray:
-    import torch
-
-    assert isinstance(inputs, torch.Tensor)
-    with torch.inference_mode():
-        logits: np.ndarray = subject.network(inputs).float().cpu().numpy()
-    subject.count(len(logits))
-    return logits

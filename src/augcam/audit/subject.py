@@ -9,7 +9,7 @@ from scipy import stats
 from scipy.special import softmax
 from torch import nn
 
-from augcam.data.normalize import normalize
+from augcam.data.normalize import network_input
 from augcam.errors import UserError
 
 # What is fewer gives no verdict: sixteen donors are asked, and what they carry is tested on others.
@@ -76,18 +76,21 @@ class Subject:
     def normalized(self, images: np.ndarray) -> torch.Tensor:
         """uint8 (B, H, W, 3) as the network takes it."""
         device = next(self.network.parameters()).device
-        given = torch.from_numpy(np.ascontiguousarray(images)).to(device)
-        return normalize(given, self.mean, self.std)
+        return network_input(images, self.mean, self.std, device)
 
     def ask(self, images: np.ndarray) -> np.ndarray:
         """Logits, float32 (B, C), of images uint8 (B, H, W, 3)."""
         found = [np.zeros((0, len(self.classes)), np.float32)]
-        with torch.inference_mode():
-            for start in range(0, len(images), self.batch):
-                part = images[start : start + self.batch]
-                found.append(self.network(self.normalized(part)).float().cpu().numpy())
-                self.count(len(part))
+        for start in range(0, len(images), self.batch):
+            found.append(self.answers(self.normalized(images[start : start + self.batch])))
         return np.concatenate(found)
+
+    def answers(self, inputs: torch.Tensor) -> np.ndarray:
+        """Logits, float32 (B, C), of one batch that is normalized already."""
+        with torch.inference_mode():
+            logits: np.ndarray = self.network(inputs).float().cpu().numpy()
+        self.count(len(logits))
+        return logits
 
     def count(self, images: int) -> None:
         """Note that so many more images have gone through the network."""

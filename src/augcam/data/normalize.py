@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 
 
@@ -27,3 +28,18 @@ def normalize(
     pixels = images.shape[1] * images.shape[2]
     rows = images.flatten(1).float().sub_(shift.repeat(pixels)).mul_(factor.repeat(pixels))
     return rows.view(images.shape).permute(0, 3, 1, 2)
+
+
+def network_input(
+    images: np.ndarray, mean: Sequence[float], std: Sequence[float], device: torch.device
+) -> torch.Tensor:
+    """Images as a data set holds them, uint8 (B, H, W, 3), as a network on `device` takes them.
+
+    Args:
+        images: of any strides.
+        mean, std: as in `normalize`.
+
+    Returns:
+        As of `normalize`.
+    """
+    return normalize(torch.from_numpy(np.ascontiguousarray(images)).to(device), mean, std)

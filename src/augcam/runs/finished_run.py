@@ -3,6 +3,7 @@
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from augcam.config.model import ResNetConfig
 from augcam.data.datasets.base import ImageDataset, check_fingerprint
 from augcam.data.datasets.stored import StoredImages
-from augcam.data.normalize import normalize
+from augcam.data.normalize import network_input
 from augcam.errors import UserError, first_line
 from augcam.runs.build import build_network, build_source
 from augcam.runs.run_folder import RunFolder
@@ -125,11 +126,7 @@ def open_run(
     network = network.to(device)
     test = source.test()
 
-    def network_input(images: np.ndarray) -> Tensor:
-        return normalize(
-            torch.from_numpy(np.ascontiguousarray(images)).to(device), source.mean, source.std
-        )
-
+    normalize = partial(network_input, mean=source.mean, std=source.std, device=device)
     kept = kept_predictions(folder) if checkpoint == "last" else None
     # A run that was limited with trainer.limit_test_batches kept fewer.
     if kept is None or len(kept[0]) != len(test.labels):
@@ -138,7 +135,7 @@ def open_run(
         probabilities = []
         with torch.inference_mode():
             for start in range(0, len(test.labels), batch):
-                inputs = network_input(test.images[start : start + batch])
+                inputs = normalize(test.images[start : start + batch])
                 probabilities.append(network(inputs).softmax(1).cpu())
                 progress.update(task, advance=len(probabilities[-1]))
         top = torch.cat(probabilities).max(dim=1)
@@ -148,7 +145,7 @@ def open_run(
         folder,
         network,
         source.classes,
-        network_input,
+        normalize,
         test.images,
         test.labels,
         test.masks,

@@ -1,15 +1,16 @@
 """A classifier that was not trained here: a network of the config, and a file of its weights."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from augcam.config.model import IMAGENET_MEAN, IMAGENET_STD, LibraryConfig
 from augcam.config.schema import Config
-from augcam.data.normalize import normalize
+from augcam.data.normalize import network_input
 from augcam.errors import UserError
 from augcam.models.weights import load_weights, read_weights
 from augcam.runs.build import network_of
@@ -59,15 +60,11 @@ def load_network_from_file(
     network = network_of(model, outputs, image_size)
     load_weights(network, state, (), f"weights={weights}")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-    def network_input(images: np.ndarray) -> Tensor:
-        return normalize(torch.from_numpy(np.ascontiguousarray(images)).to(device), mean, std)
-
     return FinishedRun(
         RunFolder(folder),
         network.eval().to(device),
         names,
-        network_input,
+        partial(network_input, mean=mean, std=std, device=device),
         np.zeros((0, image_size, image_size, 3), np.uint8),
         np.zeros(0, np.int64),
         None,
