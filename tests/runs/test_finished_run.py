@@ -103,6 +103,15 @@ def test_a_finished_run_opens_on_its_images_alone(study):
     assert np.array_equal(opened(study).predicted, before.predicted)
 
 
+def test_of_images_that_have_moved_it_asks_where_to(study):
+    there = (study / "images").rename(study / "moved")
+    with pytest.raises(UserError, match=r"images: cannot be read.*\ndata\.root=DIR says where"):
+        opened(study)
+    folder = RunFolder(study / "run")
+    folder.data_root = there
+    assert len(open_run(folder, "last", Progress(disable=True)).labels) > 0
+
+
 def test_an_unfinished_run_asks_its_checkpoint(study):
     (study / "run" / "metrics.json").unlink()
     opened(study)

@@ -105,8 +105,15 @@ def run_source(folder: RunFolder) -> ImageDataset:
     Raises:
         UserError: its images cannot be read, or have changed since the run was made.
     """
-    source = build_source(folder.config())
-    source.prepare()
+    config = folder.config()
+    source = build_source(config)
+    try:
+        source.prepare()
+    except UserError as error:
+        root = getattr(config.data, "root", None)
+        if root is None or Path(root).expanduser().exists():
+            raise
+        raise UserError(f"{error}\ndata.root=DIR says where the run's data are now") from None
     recorded = (folder.metrics() or {}).get("data_fingerprint")
     if recorded is None and folder.last.is_file():  # it has not finished
         checkpoint = read_checkpoint(folder.last)
